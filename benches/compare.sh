@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Drains 200,000 no-op tasks with Taskyard and with the Rust crate graphile_worker in turn, on one PostgreSQL, and prints
-# each rate: absolute figures move with the machine, so only ratios of one run count. Nothing else should run meanwhile.
+# each rate. Absolute figures depend on the machine, so compare only ratios of one run. Run nothing else at the same time.
 #
 # usage: benches/compare.sh DRIVER URL [ROUNDS]
-#   DRIVER  a built driver of graphile_worker: `DRIVER setup 0`, `bulk N`, `drain N`, its database in BENCH_DSN
-#   URL     a server where databases may be created, without a database: postgresql://user@127.0.0.1:5432
+#   DRIVER  a compiled driver of graphile_worker: `DRIVER setup 0`, `bulk N`, `drain N`, its database in BENCH_DSN
+#   URL     a server on which databases may be created, without a database name: postgresql://user@127.0.0.1:5432
 set -euo pipefail
 driver=$1 url=$2 rounds=${3:-3} tasks=200000
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,9 +1,9 @@
-"""Compares two builds of Taskyard on one PostgreSQL, in interleaved rounds: absolute figures move with the machine, so each
-round runs both, in turn, and the median of the rounds' ratios counts. Nothing else should run meanwhile.
+"""Compares two builds of Taskyard on one PostgreSQL in interleaved rounds. Absolute figures depend on the machine, so each
+round runs both builds in turn, and the result is the median of the rounds' ratios. Run nothing else at the same time.
 
 usage: benches/versions.py URL BEFORE NOW [--rounds 10] [--tasks 200000] [--samples 1000] [--only bulk,drain,pickup,python]
 
-URL     a server where databases may be created, without a database: postgresql://user@127.0.0.1:5432
+URL     a server on which databases may be created, without a database name: postgresql://user@127.0.0.1:5432
 BEFORE, NOW  virtual environments with a release wheel of each build, and asyncpg
 """
 
@@ -16,7 +16,7 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
-#: What is measured, and whether more is better.
+#: Names of the measurements, each with whether a higher value is better.
 MEASURES = {"bulk": True, "drain": True, "pickup": False, "python": True}
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     ratios: dict[str, list[float]] = {name: [] for name in wanted}
     for number in range(1, given.rounds + 1):
         builds = [("before", given.before.absolute()), ("now", given.now.absolute())]
-        # Each goes first in every other round.
+        # The builds take turns in running first.
         order = builds if number % 2 else builds[::-1]
         figures = {name: measured(given.url, build, wanted, given.tasks, given.samples) for name, build in order}
         shown = []

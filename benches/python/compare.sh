@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Drains no-op tasks with Taskyard (two child processes) and with the published PgQueuer, Procrastinate and Celery, in turn,
-# and measures the latency of each: absolute figures move with the machine, so only ratios of one run count. Nothing else
-# should run meanwhile.
+# and measures the latency of each. Absolute figures depend on the machine, so compare only ratios of one run. Run nothing else
+# at the same time.
 #
 # usage: benches/python/compare.sh DRIVERS PYTHON URL [ROUNDS]
 #   DRIVERS  a folder of drivers: harness.py, pgqueuer_d.py, procrastinate_d.py, celery_d.py
 #   PYTHON   an interpreter that has Taskyard (a release wheel) and the packages that the drivers import
-#   URL      a server where databases may be created, without a database: postgresql://user@127.0.0.1:5432
-#   BENCH_REDIS_PORT names a Redis server on the loopback; without it Celery is left out.
-#   TASKYARD_TASKS, OTHERS_TASKS, CELERY_TASKS: how many to drain (200000, 60000, 4000)
+#   URL      a server on which databases may be created, without a database name: postgresql://user@127.0.0.1:5432
+#   BENCH_REDIS_PORT: port of a Redis server on the loopback interface; without it Celery is skipped
+#   TASKYARD_TASKS, OTHERS_TASKS, PROCRASTINATE_TASKS, CELERY_TASKS: tasks to drain (200000, 60000, 4000, 4000)
 set -euo pipefail
 drivers=$(cd "$1" && pwd) python=$2 url=$3 rounds=${4:-3}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,4 +1,4 @@
-"""Adds tasks that do nothing, drains them with one server of two workers, prints how many ended per second.
+"""Adds tasks that do nothing, drains them with a server of two workers, and prints the rate in tasks per second.
 
 usage: drain.py URL TASKS, with an interpreter that has Taskyard and asyncpg
 """

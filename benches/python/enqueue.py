@@ -1,5 +1,5 @@
-"""Adding from an asyncio process: the rate with 100 callers that await their tasks, the caller's CPU time for one
-`add_task`, and the longest time for which the event loop was held.
+"""Measures additions in an asyncio process: the rate with 100 callers that await their tasks, the caller's CPU time per
+`add_task`, and the longest time for which the event loop was blocked.
 
 usage: enqueue.py DATABASE [TASKS]
 """

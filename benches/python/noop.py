@@ -1,4 +1,4 @@
-"""The tasks of the benchmark: they only note that they ran."""
+"""The tasks of the benchmark, which only record that they ran."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What one call of a ``ProgressTracker`` costs: ``python benches/python/progress_tracker.py``.
+"""Measures the cost of a call of ``ProgressTracker``: ``python benches/python/progress_tracker.py``.
 
-Measured unattached, attached to a running attempt that asks for a write whenever it may, and beside a bare method call
-and a clock call, which are most of it.
+The tracker is measured unattached and attached to a running attempt that requests a write as often as allowed. A bare
+method call and a clock call, which make up most of the cost, are measured for comparison.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROUNDS = 5
 
 
 class Bare:
-    """The least that counting can cost."""
+    """A counter without anything else, as the lower bound."""
 
     def __init__(self) -> None:
         self.current = 0
@@ -29,7 +29,7 @@ class Bare:
 
 
 def attached() -> ProgressTracker:
-    """A tracker in an attempt whose worker takes what there is at once."""
+    """Returns a tracker of an attempt whose worker accepts progress at once."""
 
     class Loop:
         time = staticmethod(time.monotonic)
@@ -57,7 +57,7 @@ def attached() -> ProgressTracker:
 
 
 def nanoseconds(call: Callable[[], Any]) -> float:
-    """The cost of one call: the best of some rounds."""
+    """Returns the cost of a call in nanoseconds, the best of several rounds."""
     return min(timeit.repeat(call, number=CALLS, repeat=ROUNDS)) / CALLS * 1e9
 
 

@@ -1,4 +1,4 @@
-"""A driver of Taskyard for the harness that the other drivers use: `setup`, `enqueue1`, `bulk`, `drain`, `latency`."""
+"""Driver of Taskyard for the harness of the other drivers: `setup`, `enqueue1`, `bulk`, `drain`, `latency`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How soon a progress update in a worker process is told to a watcher in another process: median, p99 and worst.
+"""Measures the delay of progress updates from a worker process to a watcher in another process: median, p99 and worst.
 
 usage: watch.py DATABASE [UPDATES] [PAUSE]
-  DATABASE  an address; its schema is migrated. A server with one worker process is started on it, and ended.
-  PAUSE     seconds between two updates (0.15): below 0.1 they are gathered
+  DATABASE  an address with a migrated schema. A server with one worker process is started on it, and stopped at the end.
+  PAUSE     seconds between two updates (0.15); below 0.1 updates are combined
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def main(database: str, updates: int, pause: float) -> None:
     delays.sort()
     p99 = delays[min(len(delays) - 1, int(len(delays) * 0.99))]
     print(
-        f"RESULT {len(delays)} of {updates} updates told; median {statistics.median(delays) * 1000:.1f} ms, "
+        f"RESULT {len(delays)} of {updates} updates received; median {statistics.median(delays) * 1000:.1f} ms, "
         f"p99 {p99 * 1000:.1f} ms, worst {delays[-1] * 1000:.1f} ms"
     )
 

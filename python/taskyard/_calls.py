@@ -185,7 +185,7 @@ def _put_payload(
         raise OverLimit(
             f"the {what} take {size} bytes, over the limit of {defaults['arguments_bytes_max']} "
             "(setting arguments_bytes_max)",
-            hint="store large data elsewhere and pass its place, or raise the setting",
+            hint="store large data elsewhere and pass its location, or raise the setting",
         )
     draft["payload"], draft["encoded"] = payload, True
     if blobs:
@@ -279,6 +279,6 @@ def not_yet(task: Any) -> Any:
     if known.is_queued:
         raise WrongState(
             f"this {type(task).__qualname__} is a task already{f' ({known.id})' if known.id else ''}",
-            hint="make another object; to run the same task again: requeue_task(id)",
+            hint="create another object; to run the same task again: requeue_task(id)",
         )
     return known

@@ -74,7 +74,7 @@ def _stored_parts(cls: type, origin: Any, arguments: tuple[Any, ...]) -> Any:
         except NotRestorable:
             is_same = False
         if not is_same:
-            raise NotFindable("one that it does not give again for the same arguments")
+            raise NotFindable("one that it does not return again for the same arguments")
     except NotFindable as error:
         refused = NotFindable(f"a parametrised `{shown}`: `{shown}` or an argument of it is {error}")
         name = origin.__name__

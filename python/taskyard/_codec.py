@@ -116,7 +116,7 @@ class Encoder:
         if depth >= self.nesting_max:
             raise OverLimit(
                 f"{path} is nested deeper than {self.nesting_max} levels (setting nesting_max), or contains itself",
-                hint="store large data elsewhere and pass its place, or raise the setting",
+                hint="store large data elsewhere and pass its location, or raise the setting",
             )
         if cls is list:
             return [self.value(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
@@ -179,7 +179,7 @@ class Encoder:
             return self._dill(value, path)
         raise NotSerializable(
             f"{path} is a {class_name(cls).replace(':', '.')}, which {self.what} cannot hold exactly",
-            hint=f"teach it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
+            hint=f"register it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
         )
 
     def _dataclass(self, value: Any, cls: type, path: str, depth: int) -> Any:
@@ -187,7 +187,7 @@ class Encoder:
             raise NotSerializable(
                 f"{path} is a {class_name(cls).replace(':', '.')}, a dataclass derived from a built-in class, whose own "
                 "contents would be lost",
-                hint=f"teach it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
+                hint=f"register it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
             )
         names = [field.name for field in dataclasses.fields(value)]
         held = dict(getattr(value, "__dict__", ()))
@@ -195,7 +195,7 @@ class Encoder:
         cached = [name for name in held if name not in names and _restore.is_cached(cls, name)]
         further = held.keys() - {*names, *cached}
         if further:
-            raise NotSerializable(f"{path} has attributes that are no fields of its class: {', '.join(sorted(further))}")
+            raise NotSerializable(f"{path} has attributes that are not fields of its class: {', '.join(sorted(further))}")
         fields = {name: self.value(getattr(value, name), f"{path}.{name}", depth + 2) for name in (*names, *cached)}
         made = [self._findable(cls, path), fields]
         return {"$dataclass": made if parametrised is None else [*made, self._parametrised(parametrised, cls, path)]}
@@ -207,14 +207,14 @@ class Encoder:
         except _classes.NotFindable as error:
             raise NotSerializable(
                 f"{path} is a {hint!r}: an argument of its type is {error}",
-                hint=f"make it without brackets, {cls.__qualname__}(...), or define what stands in them at the top of a module",
+                hint=f"create it without brackets, {cls.__qualname__}(...), or define their arguments at the top of a module",
             ) from None
 
     def _pydantic(self, value: Any, cls: type, path: str, depth: int) -> Any:
         if getattr(value, "__pydantic_private__", None):
             raise NotSerializable(
                 f"{path} has private attributes, which would be lost",
-                hint="teach the class with taskyard.register_serializer(cls, encode, decode)",
+                hint="register the class with taskyard.register_serializer(cls, encode, decode)",
             )
         fields, extra = (
             {name: self.value(item, f"{path}.{name}", depth + 2) for name, item in (given or {}).items()}
@@ -284,7 +284,9 @@ def _parametrised(stored: Any, name: str) -> Any:
     try:
         found = _classes.restored_type(stored)
     except _classes.NotRestorable as error:
-        raise InvalidArgument(f"a stored `{name}` was made with parameters that its class has no more: {error}") from error
+        raise InvalidArgument(
+            f"a stored `{name}` was made with parameters that its class no longer has: {error}"
+        ) from error
     if found is None:
         raise InvalidArgument(
             f"a stored `{name}` was made with parameters that are not loaded in this process: {stored}",
@@ -348,7 +350,7 @@ class Decoder:
         except _classes.NotRestorable as error:
             raise InvalidArgument(
                 f"a stored value is of the {what} `{_name(name)}`, which cannot be parametrised as it was stored: {error}",
-                hint="a class that stored values refer to keeps its parameters until those values are gone",
+                hint="keep the parameters of a class until no stored value refers to it",
             ) from error
         if cls is None or not test(cls):
             raise InvalidArgument(
@@ -388,13 +390,13 @@ class Decoder:
 
     def _result(self, id: Any) -> Any:
         if id not in self.results:
-            raise InvalidArgument(f"an argument is the result of task {id}, which is no parent of this one")
+            raise InvalidArgument(f"an argument is the result of task {id}, which is not a parent of this one")
         return self.results[id]()
 
     def _dill(self, text: Any) -> Any:
         found = self.opened.get(text) if isinstance(text, str) else None
         if found is None:
-            raise SignatureInvalid("a serialised value that nobody verified is not opened")
+            raise SignatureInvalid("a serialised value that was not verified is not opened")
         return _dill.loads(found[1])
 
 
@@ -454,7 +456,7 @@ def encode_call(
     ``names`` are the names of the function's parameters, for errors; ``function`` is a serialised local function.
     """
     encoder = Encoder("the arguments of a task", nesting_max=nesting_max, dill=dill, refers=True)
-    encoder.otherwise = ', or let it travel as dill makes it, signed: tasks.using(serializer="dill").add_task(...)'
+    encoder.otherwise = ', or have dill serialise it, signed: tasks.using(serializer="dill").add_task(...)'
     payload: dict[str, Any] = {
         "args": [
             encoder.value(value, f"argument `{names[place]}`" if place < len(names) else f"argument {place + 1}", 1)
@@ -491,7 +493,7 @@ def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, 
         for id in results:
             if id in alike:
                 raise NotSerializable(
-                    f"{alike[id]} is the text that stands for the result of task {id}, which another argument is",
+                    f"{alike[id]} is the text that marks the result of task {id}, which is another argument",
                     hint="pass the reference itself in both places",
                 )
         data = f'{data[:-1]},"results":{json.dumps(results)}}}'
@@ -508,7 +510,7 @@ def _check_plain(value: Any, path: str, alike: dict[str, str]) -> None:
             alike[value["$result"]] = path
         for key, item in value.items():
             if type(key) is not str:
-                raise NotSerializable(f"a key of {path} is no text, and a function in another language takes JSON")
+                raise NotSerializable(f"a key of {path} is not text, and a function in another language takes JSON")
             _check_plain(item, f"{path}[{key!r}]", alike)
     elif cls not in _PLAIN and not (cls is float and math.isfinite(value)) and not is_reference(value):
         raise NotSerializable(
@@ -547,9 +549,9 @@ def decode_call(
     try:
         payload = _json.loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"the payload is no JSON: {error}") from None
+        raise InvalidArgument(f"the payload is not JSON: {error}") from None
     if not isinstance(payload, dict):
-        raise InvalidArgument("the payload is no object with `args` and `kwargs`")
+        raise InvalidArgument("the payload is not an object with `args` and `kwargs`")
     args, kwargs = payload.get("args") or [], payload.get("kwargs") or {}
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise InvalidArgument("in the payload `args` must be a list and `kwargs` an object")
@@ -579,7 +581,7 @@ def encode_result(value: Any, *, bytes_max: int, nesting_max: int = DEFAULT_NEST
     if len(data) > bytes_max:
         raise OverLimit(
             f"the result takes {len(data)} bytes, over the limit of {bytes_max} (setting result_bytes_max)",
-            hint="store it elsewhere and return its place, or raise the setting",
+            hint="store it elsewhere and return its location, or raise the setting",
         )
     return data
 

@@ -81,7 +81,7 @@ class QueuedTaskConfig:
         if name not in self._values:
             raise AttributeError(f"there is no setting `{name}`")
         if name not in _NUMBERS:
-            raise AttributeError(f"the setting `{name}` is decided at the start; it cannot be changed while running")
+            raise AttributeError(f"the setting `{name}` is fixed at the start and cannot be changed while running")
         least, cls = _NUMBERS[name]
         if isinstance(value, dt.timedelta) and cls is float:
             value = value.total_seconds()
@@ -91,7 +91,7 @@ class QueuedTaskConfig:
             or not least <= value <= sys.float_info.max
             or cls(value) != value
         ):
-            raise InvalidArgument(f"{name}: {value!r} is no {'whole ' if cls is int else ''}number from {least} up")
+            raise InvalidArgument(f"{name}: {value!r} is not a {'whole ' if cls is int else ''}number, {least} or more")
         self._values[name] = max(float(value), SECONDS_MIN) if cls is float and value > 0 else cls(value)
         for listener in list(self._listeners):
             listener.configured(self, name)

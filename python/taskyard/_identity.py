@@ -207,17 +207,17 @@ def _identify(function: Any) -> Identity:
     if not callable(function):
         raise refuse(function, "it is not callable", "pass the function itself: add_task(send_email, address)")
     if isinstance(function, staticmethod):
-        raise refuse(function, "it is the descriptor of a static method", "pass it as its class gives it: Mails.send")
+        raise refuse(function, "it is the descriptor of a static method", "pass the function of the class: Mails.send")
     if isinstance(function, types.MethodType):
         if isinstance(function.__self__, type):
             raise refuse(
                 function,
-                "it is a class method, whose class (or a subclass of it) would have to travel with it",
+                "it is a class method, whose class (or a subclass of it) would have to be stored with it",
                 "make it a static method, or a function, that names the class it needs",
             )
         raise refuse(
             function,
-            "it is a bound method, whose object would have to travel with it",
+            "it is a bound method, whose object would have to be stored with it",
             "pass a function that takes what it needs: an id to load the object by, for example",
         )
     if isinstance(function, functools.partial):
@@ -230,7 +230,9 @@ def _identify(function: Any) -> Identity:
         raise refuse(function, "it is a class", "pass a function")
     if isinstance(function, types.BuiltinFunctionType):
         raise refuse(
-            function, "it is built in, and workers run functions of the application only", "wrap it in one of yours"
+            function,
+            "it is built in, and workers run functions of the application only",
+            "wrap it in a function of your own",
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise refuse(function, "it is a generator function, whose body a call does not run", "pass a function")

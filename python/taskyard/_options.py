@@ -111,7 +111,7 @@ def error_name(error: type[BaseException] | str, what: str = "retry") -> str:
     if isinstance(error, str):
         return error
     if not (isinstance(error, type) and issubclass(error, BaseException)):
-        raise InvalidArgument(f"{what}: {error!r} is no exception class")
+        raise InvalidArgument(f"{what}: {error!r} is not an exception class")
     return error.__qualname__ if error.__module__ == "builtins" else f"{error.__module__}.{error.__qualname__}"
 
 
@@ -126,7 +126,7 @@ def _several(value: Any) -> Iterable[Any]:
 
 def _factor(value: Any) -> float:
     if isinstance(value, dt.timedelta):
-        raise InvalidArgument(f"factor: {value!r} is no number")
+        raise InvalidArgument(f"factor: {value!r} is not a number")
     return seconds("factor", value)
 
 
@@ -142,13 +142,13 @@ def _milliseconds(what: str, value: Any) -> int:
 
 def count(what: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidArgument(f"{what}: {value!r} is no whole number from {least} to {most}")
+        raise InvalidArgument(f"{what}: {value!r} is not a whole number from {least} to {most}")
     return value
 
 
 def text(what: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidArgument(f"{what}: {value!r} is no text")
+        raise InvalidArgument(f"{what}: {value!r} is not a string")
     return value
 
 
@@ -158,7 +158,7 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 def instant(what: str, value: Any) -> int:
     """Returns the microseconds since the Unix epoch of an aware datetime. Raises ``InvalidArgument`` for anything else."""
     if not isinstance(value, dt.datetime):
-        raise InvalidArgument(f"{what}: {value!r} is no datetime", hint="for a time from now on use delay=seconds")
+        raise InvalidArgument(f"{what}: {value!r} is not a datetime", hint="for a time from now on use delay=seconds")
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidArgument(
             f"{what}: {value!r} has no time zone, so it could mean another instant elsewhere",
@@ -185,7 +185,7 @@ def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
 def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any], id_of: Callable[[Any], str]) -> None:
     """Writes options into a draft for the engine. Raises ``InvalidArgument`` for an option that can never be right."""
     if "delay" in options and "run_at" in options:
-        raise InvalidArgument("delay and run_at are two start times: give one")
+        raise InvalidArgument("delay and run_at both set the start time: give one of them")
     if parents:
         draft["parents"] = [id_of(parent) for parent in parents]
     for name, value in options.items():
@@ -217,7 +217,7 @@ def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any],
                 raise InvalidArgument(f"serializer: {value!r} is neither 'json' nor 'dill'")
         elif name == "retry":
             if not isinstance(value, RetryPolicy):
-                raise InvalidArgument(f"retry: {value!r} is no RetryPolicy", hint="taskyard.RetryPolicy(max_retries=5)")
+                raise InvalidArgument(f"retry: {value!r} is not a RetryPolicy", hint="taskyard.RetryPolicy(max_retries=5)")
     # After max_retries, in any order of the options: a policy without a number does not change it.
     if options.get("retry") is not None:
         if options["retry"].max_retries is not None and "max_retries" not in options:

@@ -140,7 +140,7 @@ class Engine:
         except QueueUnavailable as error:
             why = error.message
         raise QueueUnavailable(
-            f"what was added is not stored, or not known to be, in the queue's database {self.defaults['database']}: {why}",
+            f"added tasks are not stored, or not known to be stored, in the queue's database {self.defaults['database']}: {why}",
             hint="an error in the log names each task; add them again once the database is back",
         )
 

@@ -240,7 +240,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             raise self._withdrawn
         if not self._known and self._addition is not None:
             try:
-                what = f"the answer that task {self._id} is stored"
+                what = f"the confirmation that task {self._id} is stored"
                 self._learn(_loops.answer_now(self._addition.reply(), timeout, what, self._port))
             except WaitTimeout:
                 raise
@@ -419,7 +419,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         elif state is QueuedTaskState.stopped:
             error = TaskStopped(id)
         else:
-            why = found["error"] or {"type": "Unknown", "message": "the error was not kept", "traceback": None}
+            why = found["error"] or {"type": "Unknown", "message": "the error was not stored", "traceback": None}
             cls = ParentTaskFailed if why["type"] == "ParentTaskFailed" else TaskFailed
             error = cls(id, why["type"], why["message"], why["traceback"])
         return Outcome(id, state, None, error)

@@ -72,9 +72,9 @@ _OF_PROCESS: dict[str, tuple[dict[str, str], str]] = {
     "subprocess": ({"Popen": "a process"}, _IN_TASK),
     "builtins": (
         {
-            "generator": "a generator, which runs",
-            "async_generator": "a generator, which runs",
-            "coroutine": "a coroutine, which runs",
+            "generator": "a running generator",
+            "async_generator": "a running generator",
+            "coroutine": "a running coroutine",
         },
         "pass a function with its arguments, or a list",
     ),

@@ -65,8 +65,8 @@ class Request:
         """Raises ``InvalidArgument`` if nothing makes the response wait for a task that would be added now."""
         if not (self.has_middleware or self.stack is not None or self.is_over):
             raise InvalidArgument(
-                "the task was not added: the response to this request would not wait until it is stored, because nothing "
-                "in this application makes it wait here",
+                "the task was not added: the response to this request would not wait until it is stored, because this "
+                "application does not make it wait here",
                 hint="in an endpoint or dependency of FastAPI take the queue as a parameter (`tasks: TasksDep`). Elsewhere "
                 "give the application the queue's lifespan, FastAPI(lifespan=queue.lifespan()), which a TestClient "
                 "enters by `with`; or add taskyard.fastapi.FlushMiddleware; or use `tasks.nowait` and await the "

@@ -165,12 +165,12 @@ def _refuse_unclear(path: str, parameter: inspect.Parameter, hint: Any, function
         raise FunctionRefused(f"{path} cannot be injected: {hint}", hint=RESOLVE)
     if not isinstance(hint, _hints.Unresolved) and holds_marker(hint):
         raise FunctionRefused(
-            f"{path} would not be injected: its dependency stands within its type",
+            f"{path} would not be injected: its dependency is inside its type",
             hint="write it around the whole type: Annotated[Optional[User], Depends(get_user)]",
         )
     if parameter.default is INJECTED:
         raise FunctionRefused(
-            f"{path} is to be injected, and {hint if isinstance(hint, _hints.Unresolved) else 'its annotation says not by what'}",
+            f"{path} is to be injected, and {hint if isinstance(hint, _hints.Unresolved) else 'its annotation does not name a dependency'}",
             hint="annotate it as Annotated[User, Depends(get_user)]",
         )
 
@@ -245,7 +245,7 @@ def refuse_requests(function: Any, path: str, seen: frozenset[Any] = frozenset()
                 names |= _OF_REQUESTS.intersection(re.findall(r"\w+", hint.text))
             if names & (_OF_REQUESTS | _OF_PARAMS):
                 raise FunctionRefused(
-                    f"{where}: `{parameter.name}` is of a request, and a task has none",
+                    f"{where}: `{parameter.name}` belongs to a request, and a task has none",
                     hint="pass what the task needs as an argument",
                 )
             if (

@@ -156,7 +156,7 @@ async def flush(refs: list[QueuedTaskRef[Any]], failed: bool = False, timeout: f
         if not isinstance(outcome, BaseException):
             continue
         if failed and isinstance(outcome, Exception) and _request.unavailable_in(outcome) is None:
-            log.error("a task of a request that has failed could not be queued, too: %s", outcome)
+            log.error("another task of a failed request could not be queued: %s", outcome)
             continue
         raise outcome
     for ref in refs:

@@ -62,14 +62,14 @@ def by_field(
     for stored, value in given.items():
         field = stored if stored in fields else aliases.get(stored, stored)
         if field not in fields and field not in further:
-            raise InvalidArgument(f"a stored `{name}` has the field `{stored}`, which its class has no more", hint=ALIAS)
+            raise InvalidArgument(f"a stored `{name}` has the field `{stored}`, which its class no longer has", hint=ALIAS)
         found.setdefault(field, value)
     return found
 
 
 def missing(name: str, field: str) -> InvalidArgument:
     return InvalidArgument(
-        f"a stored `{name}` has no field `{field}`, which its class wants now", hint="give the field a default"
+        f"a stored `{name}` has no field `{field}`, which its class requires now", hint="give the field a default"
     )
 
 

@@ -123,7 +123,7 @@ class Running:
         if size > most:
             raise OverLimit(
                 f"the context would take {size} bytes, over the limit of {most} (setting context_bytes_max)",
-                hint="store large data elsewhere and keep its place in the context, or raise the setting",
+                hint="store large data elsewhere and store its location in the context, or raise the setting",
             )
         self._bound = size
 
@@ -221,7 +221,7 @@ class Running:
         if size * 4 > most:
             size = sum(len(part.encode(errors="replace")) for part in (logger, message, fields or "", trace or ""))
             if size > most:
-                message = f"a log line of {size} bytes was refused: over the limit of {most} (setting log_line_bytes_max)"
+                message = f"a log line of {size} bytes was dropped: over the limit of {most} (setting log_line_bytes_max)"
                 logger, fields, trace = logger[:100], None, None
         with self._lock:
             texts = (None if text is None else _clean(text) for text in (logger, message, fields, trace))
@@ -273,7 +273,7 @@ class Running:
         """Raises ``NotInTask`` in a process that its body has forked, which has no worker."""
         if self.is_forked:
             raise NotInTask(
-                "this process was forked by a task's body, and cannot speak for the task",
+                "this process was forked by a task's body, and cannot act for the task",
                 hint="do it in the body itself",
             )
 
@@ -312,20 +312,20 @@ def check_names(context: Any) -> None:
     """Checks a context: a dict whose keys are strings that do not begin with ``$``, which marks stored types. Raises
     ``InvalidArgument``."""
     if not isinstance(context, dict) or any(type(name) is not str for name in context):
-        raise InvalidArgument("the context is a dict whose keys are texts")
+        raise InvalidArgument("the context must be a dict with strings as keys")
     marked = [name for name in context if name.startswith("$")]
     if marked:
-        raise InvalidArgument(f"the context's name {marked[0]!r} begins with `$`, which is kept for stored types")
+        raise InvalidArgument(f"the context's name {marked[0]!r} begins with `$`, which is reserved for stored types")
 
 
 def _segments(path: str) -> list[str]:
     if type(path) is not str:
-        raise InvalidArgument(f"a context path is a text such as 'progress.total', not {path!r}")
+        raise InvalidArgument(f"a context path is a string such as 'progress.total', not {path!r}")
     segments = path.split(".")
     if "" in segments:
         raise InvalidArgument(f"the context path {path!r} has an empty segment")
     if any(segment.startswith("$") for segment in segments):
-        raise InvalidArgument(f"in the context path {path!r} a segment begins with `$`, which is kept for stored types")
+        raise InvalidArgument(f"in the context path {path!r} a segment begins with `$`, which is reserved for stored types")
     return segments
 
 
@@ -438,6 +438,6 @@ class Filled:
             raise OverLimit(
                 f"the arguments with their parents' results take more than {self._most} bytes (setting "
                 "arguments_filled_bytes_max)",
-                hint="store large results elsewhere and return their places, or raise the setting",
+                hint="store large results elsewhere and return their locations, or raise the setting",
             )
         return parent_result(parent)

@@ -89,9 +89,9 @@ def _of_driver(connection: Any) -> Any:
         if found is None:
             break
     raise InvalidArgument(
-        f"connection: a {type(connection).__module__}.{type(connection).__qualname__} is none of the connections of psycopg 3, "
-        "asyncpg, SQLAlchemy, and no session",
-        hint="give the connection itself: of an engine or a pool, one that it lends (`with engine.begin() as connection`, `with "
+        f"connection: a {type(connection).__module__}.{type(connection).__qualname__} is neither a connection of psycopg 3, "
+        "asyncpg or SQLAlchemy nor a session",
+        hint="pass a connection: of an engine or a pool, one that it opens (`with engine.begin() as connection`, `with "
         "pool.connection() as connection`). With other drivers call the SQL function taskyard.enqueue(...)",
     )
 

@@ -57,6 +57,6 @@ class _Finder:
         if mode & stat.S_IWOTH:
             root = self._below.rstrip(os.sep)
             raise Untrusted(
-                f"module {name}: {path}: everybody may write to it; chmod o-w {path}, or, if you trust what is there: "
+                f"module {name}: {path}: everybody may write to it; chmod o-w {path}, or, if you trust the files there, add "
                 f"--root {root} (or TASKYARD_ROOT={root} in the environment)"
             )

@@ -141,7 +141,7 @@ class _Asking:
             raise error
         if self._is_over:
             raise TaskNotFound(
-                f"task {self._id} is not there: the transaction it was added in was rolled back, or the task was removed since"
+                f"task {self._id} does not exist: the transaction it was added in was rolled back, or the task was removed since"
             ) from None
         self._is_over = not self._transaction.is_open()
         if self._is_over:

@@ -57,8 +57,8 @@ def of_pydantic(value: Any, cls: Any, path: str) -> Any:
         is_same = False
     if not is_same or _classes.find_class(name) is not cls:
         raise NotSerializable(
-            f"{path} is a {cls.__qualname__} of which its text does not make the same one",
-            hint="pass str(url), or teach it with taskyard.register_serializer(cls, encode, decode)",
+            f"{path} is a {cls.__qualname__} that its text does not reproduce exactly",
+            hint="pass str(url), or register it with taskyard.register_serializer(cls, encode, decode)",
         )
     return {"$url": [name, text]}
 

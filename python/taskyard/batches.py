@@ -42,7 +42,7 @@ class Cursor:
 
     def __init__(self, name: str) -> None:
         if not name or "." in name or name.startswith("$"):
-            raise InvalidArgument(f"cursor: {name!r} is no name: it is empty, has a dot or begins with `$`")
+            raise InvalidArgument(f"cursor: {name!r} is not a name: it is empty, has a dot or begins with `$`")
         self._path = f"cursors.{name}"
 
     @property

@@ -72,7 +72,7 @@ class Dead:
         """
         edit = self._edit(args, kwargs, queue, priority, max_retries)
         if not edit:
-            raise TypeError("an edit needs what is to change: args, kwargs, queue, priority or max_retries")
+            raise TypeError("an edit needs something to change: args, kwargs, queue, priority or max_retries")
         return Answer(self._tasks._via.ask("dead_edit", _id(id), edit), lambda _: None, port=self._tasks._via)
 
     def retry(
@@ -96,7 +96,7 @@ class Dead:
         edit = self._edit(args, kwargs, None, priority, max_retries)
         if id is None:
             if edit:
-                raise TypeError("one task at a time can be edited: give its id")
+                raise TypeError("only a single task can be edited: give its id")
             return Answer(self._ask("dead_retry_all", self._filter(filters)), int, port=self._tasks._via)
         if filters:
             raise TypeError("give an id or filters, not both")
@@ -135,10 +135,10 @@ class Dead:
         nesting_max = self._tasks._via.defaults["nesting_max"]
         args, kwargs = (tuple(value), {}) if what == "args" else ((), value)
         if any(not isinstance(name, str) for name in kwargs):
-            raise InvalidArgument("kwargs: a name of an argument is a text")
+            raise InvalidArgument("kwargs: the name of an argument must be a string")
         payload, blobs, references = _codec.encode_call(args, kwargs, (), nesting_max=nesting_max)
         if blobs or references:
-            raise InvalidArgument(f"{what}: a serialised value, or another task's result, cannot be put in by an edit")
+            raise InvalidArgument(f"{what}: a serialised value, or another task's result, cannot be inserted by an edit")
         return json.dumps(json.loads(payload)[what])
 
 

@@ -281,7 +281,7 @@ def seconds(what: str, value: Any, most: float | None = None, *, signed: bool = 
     given = value.total_seconds() if isinstance(value, dt.timedelta) else value
     is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
     if not is_number or not abs(given) <= sys.float_info.max or (given < 0 and not signed):
-        wanted = "a finite number of seconds" if signed else "a time from 0 up"
+        wanted = "a finite number of seconds" if signed else "a time of 0 or more"
         raise InvalidArgument(f"{what}: {value!r} is not {wanted}: give seconds or a timedelta")
     if most is not None and given > most:
         raise InvalidArgument(f"{what}: {value!r} is over a hundred years")
@@ -299,7 +299,7 @@ class Retry(Exception):
     """
 
     def __init__(self, message: str = "", *, after: float | dt.timedelta | None = None) -> None:
-        super().__init__(message or "the task asked for another try")
+        super().__init__(message or "the task requested another attempt")
         self.after = None if after is None else seconds("Retry(after=...)", after, PAUSE_MAX)
 
 

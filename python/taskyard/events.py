@@ -328,7 +328,7 @@ def check_allow(what: str, allow: Allow | None, allow_anyone: bool) -> None:
     """Raises ``InvalidArgument`` unless exactly one of ``allow`` and ``allow_anyone=True`` is given."""
     if (allow is not None) == (allow_anyone is True):
         raise InvalidArgument(
-            f"{what}: say who may see and cancel tasks",
+            f"{what}: specify who may see and cancel tasks",
             hint="allow=may_see (a function of the request and the id), or allow_anyone=True, not both",
         )
 

@@ -10,7 +10,7 @@ try:
     from starlette.requests import Request as _Request
     from starlette.responses import JSONResponse, Response
 except ImportError as error:  # pragma: no cover - depends on what is installed
-    raise ImportError("taskyard.http is Starlette's: pip install starlette (FastAPI brings it)") from error
+    raise ImportError("taskyard.http needs Starlette: pip install starlette (FastAPI includes it)") from error
 
 __all__ = ["HTTPConnection", "JSONResponse", "Request", "Response", "State"]
 

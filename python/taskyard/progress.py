@@ -45,10 +45,10 @@ def _amount(what: str, value: Any) -> int | float:
     """Checks an amount. Raises ``TypeError`` for anything but a number, ``InvalidArgument`` for a number that is
     negative, infinite or undefined."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{what}: {value!r} is no number: give an int or a float")
+        raise TypeError(f"{what}: {value!r} is not a number: give an int or a float")
     number = int(value) if isinstance(value, numbers.Integral) else float(value)
     if isinstance(number, float) and not math.isfinite(number):
-        raise InvalidArgument(f"{what}: {number} is no amount", hint="give a finite number from 0 up")
+        raise InvalidArgument(f"{what}: {number} is not an amount", hint="give a finite number, 0 or more")
     if number < 0:
         raise InvalidArgument(f"{what}: {number} is below 0", hint="update(n) sets a smaller value")
     return number
@@ -139,7 +139,7 @@ class ProgressTracker:
             except OverflowError:
                 current = _INF
             if current == _INF:
-                raise InvalidArgument("advance: the sum is beyond what a float holds", hint="count in larger units")
+                raise InvalidArgument("advance: the sum is too large for a float", hint="count in larger units")
             self._current = current
             self._last = now = self._clock()
             if now >= self._due:
@@ -175,7 +175,7 @@ class ProgressTracker:
         """Sets a description of the current step (at most 10,000 characters). Raises ``OverLimit`` for a longer one."""
         if message is not None:
             if not isinstance(message, str):
-                raise TypeError(f"set_message: {message!r} is no text")
+                raise TypeError(f"set_message: {message!r} is not text")
             if len(message) > MESSAGE_MAX:
                 raise OverLimit(f"set_message: {len(message)} characters are more than {MESSAGE_MAX}")
             if not message.isascii():
@@ -402,7 +402,7 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"set_message: half of a surrogate pair at {error.start} is no text") from None
+        raise InvalidArgument(f"set_message: half of a surrogate pair at {error.start} is not text") from None
 
 
 def _made(stored: dict[str, Any]) -> ProgressTracker:

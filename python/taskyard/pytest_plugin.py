@@ -42,7 +42,7 @@ def _taskyard_queue(request: pytest.FixtureRequest) -> None:
         return
     mode = marker.kwargs.get("mode", marker.args[0] if marker.args else "inline")
     if mode not in _FIXTURES:
-        raise pytest.UsageError(f"@pytest.mark.queue(mode={mode!r}): it is none of {', '.join(_FIXTURES)}")
+        raise pytest.UsageError(f"@pytest.mark.queue(mode={mode!r}): it is not one of {', '.join(_FIXTURES)}")
     request.getfixturevalue(_FIXTURES[mode])
 
 

@@ -51,7 +51,7 @@ def _address(database: Any) -> str | None:
         else f"of the type {type(database).__name__}"
     )
     raise InvalidArgument(
-        f"database: it is {what}, and no address or file",
+        f"database: it is {what}, and neither an address nor a file",
         hint="give a text or a path; a SQLAlchemy URL as url.render_as_string(hide_password=False), a pydantic address as "
         "str(address); without `database` it is the project's own",
     )
@@ -450,7 +450,7 @@ class QueuedTasks(metaclass=_Meta):
             try:
                 await asyncio.wait_for(_created(), _port.CLOSE_MAX)
             except asyncio.TimeoutError:
-                log.error("%d additions still wait for their on_pre_create hooks: they are not made", len(_creating))
+                log.error("%d additions still wait for their on_pre_create hooks and are not made", len(_creating))
             if self._stands_for_tests:
                 await _loops.answer(self._via.ask("flush"))
             else:
@@ -519,13 +519,15 @@ class QueuedTasks(metaclass=_Meta):
             count("concurrency", concurrency, 1)
         if inner is not None and not callable(inner):
             raise InvalidArgument(
-                f"lifespan: {inner!r} is no function that makes a context manager",
+                f"lifespan: {inner!r} is not a function that returns a context manager",
                 hint="pass your lifespan itself: queue.lifespan(life)",
             )
         self._has_lifespan = True
         if in_workers:
             if inner is None:
-                raise InvalidArgument("lifespan: in_workers=True runs your own lifespan in each worker, and none is given")
+                raise InvalidArgument(
+                    "lifespan: in_workers=True runs your own lifespan in each worker, but no lifespan is given"
+                )
             if _hooks.lifespans is not None and all(noted is not inner for _, noted in _hooks.lifespans):
                 _hooks.lifespans.append((self, inner))
         return fastapi.lifespan(self, inner, workers, concurrency, in_workers)

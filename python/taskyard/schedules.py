@@ -106,7 +106,7 @@ def rule_text(
     """
     given = [name for name, value in (("rule", rule), ("every", every), ("at", at), ("after", after)) if value is not None]
     if len(given) != 1:
-        raise TypeError(f"exactly one of rule, every, at and after says when, not {', '.join(given) or 'none'}")
+        raise TypeError(f"give exactly one of rule, every, at and after, not {', '.join(given) or 'none'}")
     if every is not None:
         return f"@every {seconds('every', every):.6f}s"
     if after is not None:
@@ -210,11 +210,11 @@ class Schedules:
 
     def _draft(self, call: Any) -> dict[str, Any]:
         if call is None:
-            raise TypeError("a schedule needs what it runs: a function, or tasks.call(f, ...)")
+            raise TypeError("a schedule needs something to run: a function, or tasks.call(f, ...)")
         made = call.copy() if isinstance(call, Call) else Call(call, (), {})
         made.options = merge(self._tasks._defaults, made.options)
         if "connection" in made.options:
-            raise InvalidArgument("a schedule is stored by itself; add it without a connection")
+            raise InvalidArgument("a schedule cannot be added in a transaction: leave out the connection")
         draft = prepare(self._tasks._via, made)
         del draft["id"]
         return draft
@@ -268,7 +268,7 @@ class Schedules:
 
 def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise InvalidArgument(f"{what}: {value!r} is none of {', '.join(known)}")
+        raise InvalidArgument(f"{what}: {value!r} is not one of {', '.join(known)}")
     return str(value)
 
 

@@ -190,7 +190,7 @@ class WorkerPool:
         handle_signals: bool = False,
     ) -> None:
         if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 1:
-            raise InvalidArgument(f"WorkerPool: num_workers: {num_workers!r} is no whole number from 1 up")
+            raise InvalidArgument(f"WorkerPool: num_workers: {num_workers!r} is not a whole number, 1 or more")
         self.queue = queue if queue is not None else TaskQueue()
         self.num_workers = num_workers
         self.worker_class = worker_class
@@ -240,7 +240,7 @@ class WorkerPool:
             error = None if run.cancelled() else run.exception()
             if self._is_stopping or not getattr(worker, "running", True):
                 if error is not None:
-                    log.error("a worker broke as it ended: %s: %s", type(error).__name__, error)
+                    log.error("a worker failed as it ended: %s: %s", type(error).__name__, error)
                 return
             why = (
                 f"{type(error).__name__}: {error}"
@@ -249,7 +249,7 @@ class WorkerPool:
                 if run.cancelled()
                 else "it ended"
             )
-            log.error("a worker broke (%s); another one takes its place", why)
+            log.error("a worker failed (%s); it is replaced", why)
             self.restarts += 1
             if loop.time() - began >= STEADY:
                 pause = PAUSE

@@ -157,7 +157,7 @@ def test_web_and_workers_are_started_anew_when_a_file_changes(sqlite_project: Pr
     eventually(lambda: not old.is_running(), 30, "the old worker to leave")
 
     project.write("jobs.py", "async def work(:\n")
-    server.says("the application cannot be loaded; what runs goes on until the next change")
+    server.says("the application cannot be loaded; the running processes continue until the next change")
     assert "SyntaxError" in server.output
     assert get(port) == [2, 2]
     write(project, 3)
@@ -193,7 +193,7 @@ def test_an_application_that_is_broken_at_the_start_is_waited_for(sqlite_project
     project = sqlite_project
     project.write("app.py", "async def work(:\n")
     server = project.start("queue", "start", "--app", "app", "--workers=1", "--reload")
-    server.says("it is tried again when a file changes")
+    server.says("it is loaded again when a file changes")
     project.write("app.py", "async def work():\n    return 1\n")
     server.says("the server runs")
     (id,) = project.add("app.work")

@@ -207,7 +207,7 @@ def test_what_is_lost_at_the_end_of_a_program_makes_it_fail(programs: Project, r
     assert program.wait(30) == code, program.output
     (id,) = re.findall("^added (.*)$", program.output, re.MULTILINE)
     assert re.search(rf"ERROR a task was not written .*{id}.*app:echo", program.output), program.output
-    assert "ERROR closing the queue failed: what was added is not stored" in program.output
+    assert "ERROR closing the queue failed: added tasks are not stored" in program.output
     # Whatever else runs at the end runs, and what was printed is there.
     assert "the program's own end" in program.output
     assert "Exception ignored" not in program.output, program.output
@@ -251,7 +251,7 @@ def test_an_error_of_the_program_is_not_replaced_by_the_loss(programs: Project, 
         (programs.directory / "away").touch()
         assert program.wait(30) == 120, program.output
     assert "caught the program's own error" in program.output
-    assert "ERROR closing the queue failed: what was added is not stored, or not known to be" in program.output
+    assert "ERROR closing the queue failed: added tasks are not stored, or not known to be stored" in program.output
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "serve"])
@@ -289,4 +289,4 @@ def test_a_web_process_that_loses_tasks_at_its_end_fails(programs: Project, own_
             # uvicorn takes SIGINT as a wish to end, and has no code of its own for it.
             web.signal(signal.SIGINT if server == "uvicorn" else signal.SIGTERM)
             assert web.wait(30) == (120 if is_away else 0), web.output
-            assert is_away == ("closing the queue failed: what was added is not stored" in web.output)
+            assert is_away == ("closing the queue failed: added tasks are not stored" in web.output)

@@ -292,4 +292,4 @@ def test_a_schedule_says_when_the_application_has_no_such_function(project: Proj
     (id,) = project.run("task", "add", "app:eccho").splitlines()[:1]
     eventually(lambda: project.task(id)["wait_reason"] == "parked", 30, "it is parked")
     said = project.run("schedule", "add", "weekly", "@weekly", "app:eccho")
-    assert "no server that is running knows `app:eccho`" in said, said
+    assert "no running server has `app:eccho`" in said, said

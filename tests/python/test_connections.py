@@ -331,7 +331,7 @@ async def test_what_is_no_connection_is_refused_with_what_is(tasks: QueuedTasks,
             engine, asynchronous, sessionmaker(engine), session.begin(), connection.cursor(), engine.pool, "conn", object(), 5,
             Delegating(engine), Wrapping(None), Delegating, psycopg,
         ):  # fmt: skip
-            with pytest.raises(InvalidArgument, match="none of the connections of psycopg 3, asyncpg, SQLAlchemy"):
+            with pytest.raises(InvalidArgument, match="neither a connection of psycopg 3, asyncpg or SQLAlchemy"):
                 tasks.add_task(echo, 1, connection=given)
         with pytest.raises(InvalidArgument, match="a database for each of its models") as refused:
             tasks.add_task(echo, 1, connection=Session(binds={Order: engine}))

@@ -233,7 +233,7 @@ class Mails:
         (Bare(), "an object of the class `Bare`.*update_wrapper"),
         (Mails.of_class, "a class method"),
         (Mails().of_object, "a bound method"),
-        (Mails.__dict__["static"], "a static method.*as its class gives it"),
+        (Mails.__dict__["static"], "a static method.*the function of the class"),
         (functools.partial(pays, 1), "a partial"),
         (functools.update_wrapper(functools.partial(pays, 1), pays), "a partial"),
     ],

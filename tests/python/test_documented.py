@@ -92,7 +92,7 @@ def sources() -> str:
 def test_lines_of_the_log_are_logged() -> None:
     rows = documents.tables(documents.section(documents.PRODUCTION, "Health checks"))[-1]
     texts = [text for _, cell, _ in rows for text in re.findall(r"`([^`]+)`", cell) if text != "queued_task"]
-    texts += re.findall(r"`(the server runs|this program knows up\s+to)`", documents.PRODUCTION.read_text())
+    texts += re.findall(r"`(the server runs|this program supports up\s+to)`", documents.PRODUCTION.read_text())
     assert len(texts) > 8
     for text in texts:
         assert re.sub(r"\s+", " ", text) in sources(), text

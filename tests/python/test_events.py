@@ -454,7 +454,7 @@ def test_every_door_asks_who_may(tmp_path: pathlib.Path) -> None:
     queue = QueuedTasks(database=str(tmp_path / "queue.db"))
     for door in (taskyard_fastapi.task_router, taskyard_fastapi.router, TaskRoutes):
         for given in ({}, {"allow": lambda *_: True, "allow_anyone": True}):
-            with pytest.raises(InvalidArgument, match="say who may see and cancel tasks"):
+            with pytest.raises(InvalidArgument, match="specify who may see and cancel tasks"):
                 door(queue, **given)
     asked = []
 

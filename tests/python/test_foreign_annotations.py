@@ -247,7 +247,7 @@ def test_a_function_is_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fit, "_known", _hints.Cache(_fit._places))
     monkeypatch.setitem(sys.modules, "pydantic", None)
     for function in (plain, within):
-        refused("no type that can be checked", function, {"a": [1]})
+        refused("not a type that can be checked", function, {"a": [1]})
     assert not called
 
 

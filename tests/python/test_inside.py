@@ -378,7 +378,7 @@ async def test_who_it_is(tasks: QueuedTasks) -> None:
 
 
 def test_contexts_that_could_not_be_read_back_are_refused(tmp_path: Any) -> None:
-    with pytest.raises(InvalidArgument, match="kept for stored types"):
+    with pytest.raises(InvalidArgument, match="reserved for stored types"):
         QueuedTasks(database=str(tmp_path / "q.db")).add_task(three, context={"$x": 1})
 
 

@@ -74,7 +74,7 @@ def test_a_class_of_tasks_whose_init_changed() -> None:
     class Fewer(Task):
         def __init__(self, to: str) -> None: ...
 
-    with pytest.raises(InvalidArgument, match="`cc`, which its class declares no more"):
+    with pytest.raises(InvalidArgument, match="`cc`, which its class no longer declares"):
         as_now(Fewer, Mail("ada", "bob"))
     register_aliases(Fewer, {"cc": "copy"})
     assert as_now(Fewer, Mail("ada", "bob")) == {"to": "ada", "copy": "bob", "folder": "of ada"}
@@ -175,7 +175,7 @@ def test_a_dataclass_of_tasks_whose_field_went() -> None:
     class Gone(Task):
         to: str
 
-    with pytest.raises(InvalidArgument, match="`cc`, which its class declares no more"):
+    with pytest.raises(InvalidArgument, match="`cc`, which its class no longer declares"):
         as_now(Gone, task)
 
     @dataclasses.dataclass
@@ -235,4 +235,4 @@ def test_tasks_that_wait_for_a_newer_class(sqlite_project: Project) -> None:
     assert runs_by(WITH_MORE)["result"] == {"price": 2, "old": 1, "new": 5, "total": 10}
     found = runs_by(WITH_LESS)
     assert (found["state"], found["attempt"]) == ("failed", 1)
-    assert "`old`, which its class declares no more" in found["error"]["message"], found
+    assert "`old`, which its class no longer declares" in found["error"]["message"], found

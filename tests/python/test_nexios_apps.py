@@ -142,7 +142,7 @@ def test_in_a_nexios_application(samples: Project) -> None:
         found = site.get(f"/task/{failing['task_id']}")
         return found if found["error"] else None
 
-    assert eventually(has_error, 60, "the error")["error"] == "'nobody' is no address"
+    assert eventually(has_error, 60, "the error")["error"] == "'nobody' is not an address"
     steps = site.post("/steps")["task_id"]
     found = site.ended(f"/task/{steps}/progress")
     assert found["progress"]["current"] == 10 and found["progress"]["percentage"] == 100.0

@@ -162,7 +162,7 @@ def test_not_within_a_worker_process(project: Project) -> None:
                 print(task.error)
         asyncio.run(main())
     """)
-    assert "takes nothing by itself" in out
+    assert "cannot take tasks itself" in out
 
 
 class Supplied:

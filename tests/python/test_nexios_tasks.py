@@ -118,7 +118,7 @@ def test_trap_03_no_tracker_no_attribute() -> None:
 
 
 def test_what_the_queue_tells_cannot_be_set() -> None:
-    with pytest.raises(AttributeError, match="`status` is what the queue tells"):
+    with pytest.raises(AttributeError, match="`status` is set by the queue"):
         Email("ada").status = TaskStatus.COMPLETED  # type: ignore[misc]
     with pytest.raises(TypeError, match="`priority`"):
 

@@ -174,7 +174,7 @@ def test_in_a_run_of_its_own(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*none of inline, manual, worker*"])
+    result.stdout.fnmatch_lines(["*not one of inline, manual, worker*"])
 
 
 def test_nothing_reaches_another_database_than_the_tests(pytester: pytest.Pytester, tmp_path: pathlib.Path) -> None:

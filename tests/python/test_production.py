@@ -303,7 +303,7 @@ def test_a_server_goes_on_after_a_migration_to_a_newer_schema(shop: Project, pos
             return str(found[0][0])
 
         eventually(lambda: state() == "done", 60, "the task's end on a server of the older version")
-    assert "this program knows up to" in shop.run("queue", "start", code=3)
+    assert "this program supports up to" in shop.run("queue", "start", code=3)
     shop.run("queue", "status", code=3)
     assert server.stop() == 0, server.output
 
@@ -334,7 +334,7 @@ def test_transaction_pooling_by_pgbouncer(
         shop.env["TASKYARD_DATABASE_URL"] = pooled
         shop.run("db", "migrate")
         alone = shop.server("--workers=1")
-        alone.says("other processes are not heard, polling goes on")
+        alone.says("notifications are not received, polling continues")
         (id,) = shop.add("send_welcome, 'ada@example.org'")
         assert shop.ended(id)["state"] == "done"
         # So many that a direct connection would run them as named statements, which would be those of other clients here.
@@ -345,7 +345,7 @@ def test_transaction_pooling_by_pgbouncer(
         heard = shop.server("--workers=1", QUEUE_POLLING_INTERVAL="600", QUEUE_FALLBACK_POLLING_INTERVAL="600")
         (id,) = shop.add("send_welcome, 'ada@example.org'")
         assert shop.ended(id)["state"] == "done"
-        assert heard.stop() == 0 and "are not heard" not in heard.output, heard.output
+        assert heard.stop() == 0 and "are not received" not in heard.output, heard.output
     finally:
         pooler.send_signal(signal.SIGINT)
         pooler.wait(30)

@@ -218,7 +218,7 @@ async def test_edits_that_cannot_be_are_refused(tasks: QueuedTasks) -> None:
     for wrong in (object(), lambda: None):
         with pytest.raises(NotSerializable):
             tasks.dead.edit(done, args=[wrong])
-    with pytest.raises(TypeError, match="what is to change"):
+    with pytest.raises(TypeError, match="something to change"):
         tasks.dead.edit(done)
     with pytest.raises(TypeError, match="give its id"):
         tasks.dead.retry(args=[1])

@@ -36,7 +36,7 @@ WRONG: list[tuple[str, Callable[[Any], Any]]] = [
     ("workers: -1 is", lambda tasks: tasks.lifespan(workers=-1)),
     ("workers: '2' is", lambda tasks: tasks.lifespan(workers="2")),
     ("concurrency: 0 is", lambda tasks: tasks.lifespan(workers=1, concurrency=0)),
-    ("lifespan: 5 is no function", lambda tasks: tasks.lifespan(5)),
+    ("lifespan: 5 is not a function", lambda tasks: tasks.lifespan(5)),
     ("5 is not callable", lambda _: on_death(5)),  # type: ignore[type-var]
     ("None is not callable", lambda _: on_worker_start(None)),  # type: ignore[type-var]
 ]

@@ -112,7 +112,7 @@ async def test_what_is_refused_is_refused_at_the_call(tasks: QueuedTasks) -> Non
         (InvalidArgument, "runs_max", {"rule": "@daily", "call": report, "runs_max": 0}),
         (TypeError, "exactly one", {"rule": "@daily", "every": 5, "call": report}),
         (TypeError, "exactly one", {"call": report}),
-        (TypeError, "what it runs", {"rule": "@daily"}),
+        (TypeError, "something to run", {"rule": "@daily"}),
         (NotSerializable, "object", {"rule": "@daily", "call": tasks.call(report, object())}),
         (InvalidArgument, "nested", {"rule": "@daily", "call": nested}),
         (InvalidArgument, "delay", {"rule": "@daily", "call": tasks.call(report, delay=5)}),

@@ -449,7 +449,7 @@ async def test_sqlalchemy(tasks: QueuedTasks, postgres: str) -> None:
 async def test_other_connections_are_refused_with_what_to_do(tasks: QueuedTasks) -> None:
     import sqlite3
 
-    with pytest.raises(InvalidArgument, match="psycopg 3, asyncpg, SQLAlchemy"):
+    with pytest.raises(InvalidArgument, match="psycopg 3, asyncpg or SQLAlchemy"):
         tasks.add_task(echo, 1, connection=object())
     engine = sa.create_engine("sqlite://")
     with Session(engine) as session, engine.connect() as connection:

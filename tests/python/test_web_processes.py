@@ -153,7 +153,7 @@ def test_a_database_that_comes_back_and_cannot_be_used_is_an_error(tmp_path: pat
         web.says("tasks wait in memory")
         cluster.start()
         web.says("ERROR taskyard: the queue's database could not be opened: ")
-        assert "this program knows up to" in web.output
+        assert "this program supports up to" in web.output
         assert web.stop() == 0, web.output
         assert "never retrieved" not in web.output
 
@@ -168,7 +168,7 @@ def test_a_program_that_ends_without_a_database_says_once_what_is_lost(tmp_path:
         adds.wait()
     (id,) = re.findall(r"^[0-9a-f-]{36}$", adds.output, re.MULTILINE)
     assert f"a task was not written task={id}" in adds.output
-    assert "closing the queue failed, and nobody awaited it" not in adds.output
+    assert "closing the queue failed, and its result was not awaited" not in adds.output
 
 
 def test_spawned_web_processes_import_nothing_that_everybody_may_write(sqlite_project: Project, port: int) -> None:

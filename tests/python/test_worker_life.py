@@ -186,7 +186,7 @@ def test_a_start_that_fails_ends_the_worker_and_is_tried_again_with_pauses(proje
     (id,) = project.add("app.work")
     server.says("the hook 'connect' failed on the start of a worker")
     server.says("its start failed: ConnectionError: the mail server is away")
-    server.says("a child process did not come up: the application's start failed in it")
+    server.says("a child process did not start: the application's start failed in it")
     eventually(lambda: len(tries.read_text()) >= 3, 60, "three tries")
     began, before = time.monotonic(), len(tries.read_text())
     eventually(lambda: len(tries.read_text()) > before + 1, 60, "two more tries")
@@ -357,5 +357,5 @@ def test_what_cannot_be_a_hook_or_a_lifespan_of_workers_is_refused(tmp_path: pat
         def connect(app: FastAPI) -> None:
             pass
 
-    with pytest.raises(InvalidArgument, match="runs your own lifespan in each worker, and none is given"):
+    with pytest.raises(InvalidArgument, match="runs your own lifespan in each worker, but no lifespan is given"):
         QueuedTasks(database=str(tmp_path / "queue.db")).lifespan(in_workers=True)

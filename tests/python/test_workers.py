@@ -274,7 +274,7 @@ def test_children_that_do_not_come_up_lose_nothing(project: Project) -> None:
     (project.directory / "bad").touch()
     (id,) = project.add("app.echo, 1")
     server.says("the password has expired")
-    server.says("did not come up")
+    server.says("a child process did not start")
     assert project.task(id)["failures"] == 0
     (project.directory / "bad").unlink()
     assert project.ended(id, 60)["result"] == 1

@@ -1,13 +1,13 @@
-//! `cargo dev deny`: licences, duplicates and sources of all dependencies, and advisories against them.
+//! `cargo dev deny`: checks licences, duplicates and sources of all dependencies, and advisories against them.
 //!
-//! The rules are in `deny.toml`; cargo-deny checks them. The advisories are a database on a host of their own that is not
-//! reached from everywhere: they are the last step, and where they cannot be fetched that is said and is a failure, for an
-//! answer that nobody looked up is none.
+//! The rules are in `deny.toml`; cargo-deny checks them. The database of advisories is on a separate host that cannot be reached
+//! from every network. It is therefore checked last, and the command fails with a message if it cannot be fetched, so that an
+//! unchecked dependency is never reported as checked.
 
 use crate::machine;
 use crate::step::{Steps, cargo};
 
-/// All that needs nothing but the registry.
+/// Checks that need only the registry.
 const LOCAL: [&str; 3] = ["licenses", "bans", "sources"];
 
 /// `cargo dev deny [--no-advisories]`.

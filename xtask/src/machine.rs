@@ -1,18 +1,18 @@
-//! What a machine must have for the tests, and how to get it.
+//! Programs that a machine must have for the tests, and how to install them.
 //!
-//! What lacks is installed where that needs no one's leave (as root, or with a `sudo` that asks for no password), with
-//! one line that says so. Otherwise the command stops with one line that names what to install. Nothing is ever
-//! skipped because the machine lacks something.
+//! A missing program is installed if that needs no permission (as root, or with a `sudo` that asks for no password), and a line
+//! reports it. Otherwise the command stops with a line that names the program to install. No test is skipped because a program
+//! is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::step::succeeds;
 
-/// Where PostgreSQL's programs are, if not in the usual places; the test kit reads it, too.
+/// Environment variable with the directory of PostgreSQL's programs; the test kit reads it, too.
 const POSTGRES_BIN: &str = "TASKYARD_TEST_POSTGRES_BIN";
 
-/// One thing that a machine must have.
+/// A program that a machine must have.
 #[derive(Clone, Copy)]
 pub struct Need {
     name: &'static str,
@@ -22,22 +22,22 @@ pub struct Need {
 
 #[derive(Clone, Copy)]
 enum Source {
-    /// A package of Debian and its like.
+    /// A package of Debian and its derivatives.
     Apt(&'static str),
     /// A component of the Rust toolchain.
     Rustup(&'static str),
-    /// A program that cargo builds.
+    /// A program installed by cargo.
     Cargo(&'static str),
 }
 
-/// The checker of dependencies.
+/// cargo-deny, for `cargo dev deny`.
 pub const CARGO_DENY: Need = Need {
     name: "cargo-deny",
     present: || succeeds("cargo", &["deny", "--version"]),
     source: Source::Cargo("cargo-deny"),
 };
 
-/// For PostgreSQL's other versions.
+/// npm, which downloads other versions of PostgreSQL.
 pub const NPM: Need = Need { name: "npm", present: || succeeds("npm", &["--version"]), source: Source::Apt("npm") };
 
 /// `cargo fmt`.
@@ -48,22 +48,25 @@ pub const RUSTFMT: Need =
 pub const CLIPPY: Need =
     Need { name: "clippy", present: || succeeds("cargo", &["clippy", "--version"]), source: Source::Rustup("clippy") };
 
-/// For the bundled SQLite.
+/// A C compiler, for the bundled SQLite.
 pub const C_COMPILER: Need =
     Need { name: "a C compiler (cc)", present: has_c_compiler, source: Source::Apt("build-essential") };
 
-/// For the Python package's environment.
+/// Python, for the tests of the Python package.
 pub const PYTHON: Need =
     Need { name: "Python 3.10 or newer with venv", present: has_python, source: Source::Apt("python3-venv") };
 
-/// The server's programs; the tests start servers of their own in temporary directories.
+/// PostgreSQL's server programs; the tests start their own servers in temporary directories.
 pub const POSTGRES: Need = Need {
     name: "PostgreSQL's server programs (initdb, pg_ctl, psql)",
     present: has_postgres,
     source: Source::Apt("postgresql"),
 };
 
-/// Makes sure that everything is there.
+/// Installs missing programs.
+///
+/// # Errors
+/// A message with the installation command if a program is missing and cannot be installed.
 pub fn check(needs: &[Need]) -> Result<(), String> {
     let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     for need in missing {
@@ -107,7 +110,7 @@ fn install(need: &Need) -> Result<(), String> {
                 let words = [prefix, &environment, arguments].concat();
                 quietly(Command::new(words[0]).args(&words[1..]))
             };
-            // Lists that are a day old still serve if they cannot be renewed.
+            // If the package lists cannot be updated, the existing ones may still suffice.
             let _ = apt(&["update"]);
             apt(&["install", "--no-install-recommends", package]).map_err(|why| failed(&why))
         }
@@ -125,7 +128,7 @@ fn advice(need: &Need) -> String {
     }
 }
 
-/// Runs it; its output is shown only when it fails.
+/// Runs a command and shows its stderr only if it fails.
 fn quietly(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     if output.status.success() {
@@ -149,7 +152,7 @@ fn has_c_compiler() -> bool {
     compiler.split_whitespace().next().is_some_and(|program| succeeds(program, &["--version"]))
 }
 
-/// The places in which the test kit looks, too.
+/// Returns whether PostgreSQL's programs are found, in the same directories as by the test kit.
 fn has_postgres() -> bool {
     let complete = |directory: &Path| {
         ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| directory.join(program).is_file())

@@ -1,8 +1,8 @@
-//! `cargo dev`: the one command of those who work on Taskyard. Without a command it lists itself.
+//! `cargo dev`: the commands for developing Taskyard. Without arguments it lists them.
 //!
-//! This file owns the table of commands; a part of the tests is a row in `parts.rs`, what a machine must have is in
-//! `machine.rs`, the repository's own rules are in `tidy.rs`. No dependencies: it must build in a second on a fresh
-//! machine, before anything else works there.
+//! This file owns the table of commands. `parts.rs` lists the parts of the tests, `machine.rs` the programs that a machine must
+//! have, and `tidy.rs` the repository's own rules. The crate has no dependencies, because it must build within a second on a new
+//! machine.
 
 mod deny;
 mod machine;
@@ -20,16 +20,16 @@ use std::process::ExitCode;
 
 use step::{Steps, cargo};
 
-/// Name, arguments, what it does, how.
+/// Name, arguments, description, function.
 type Row = (&'static str, &'static str, &'static str, fn(&[String]) -> Result<(), String>);
 
 const COMMANDS: [Row; 13] = [
     ("run", "[ARGS]", "build and run the `taskyard` command", run),
-    ("test", "[--only PART,..]", "everything that must hold: the machine, lint, all tests", parts::test),
+    ("test", "[--only PART,..]", "everything: needed programs, lint, all tests", parts::test),
     ("test", "--postgres 13,14,..", "the PostgreSQL part alone, on these versions", parts::test),
     ("lint", "", "format, clippy, documentation and the repository's rules; changes nothing", lint),
-    ("tidy", "", "the repository's own rules alone: no build, at once", |_| tidy::check()),
-    ("fix", "", "format, and apply what clippy can mend by itself", fix),
+    ("tidy", "", "only the repository's own rules, without a build", |_| tidy::check()),
+    ("fix", "", "format, and apply clippy's automatic fixes", fix),
     ("nemesis", "[--seeds N] ..", "the nemesis of tests/faults: more seeds, or one run over many tasks", nemesis::run),
     (
         "neighbours",
@@ -45,7 +45,7 @@ const COMMANDS: [Row; 13] = [
 ];
 
 fn main() -> ExitCode {
-    // Wherever it was called from, the paths below are the repository's.
+    // All paths are relative to the repository's root, independently of the caller's directory.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository");
     if let Err(error) = std::env::set_current_dir(root) {
         eprintln!("cargo dev: {}: {error}", root.display());
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let Some((.., command)) = COMMANDS.iter().find(|row| row.0 == name) else {
-        eprint!("cargo dev: there is no `{}`\n\n{}", name.escape_debug(), help());
+        eprint!("cargo dev: unknown command `{}`\n\n{}", name.escape_debug(), help());
         return ExitCode::from(2);
     };
     match command(&arguments[1..]) {

@@ -1,8 +1,8 @@
-//! `cargo dev neighbours`: applications that use another library of SQLite or PostgreSQL beside Taskyard.
+//! `cargo dev neighbours`: applications that use Taskyard together with another library for SQLite or PostgreSQL.
 //!
-//! Only one version of `libsqlite3-sys` can be in a program. The gate resolves each application below with the newest
-//! versions that fit; the command builds and runs them, too, each with a queue in an SQLite file and one in PostgreSQL. They lie
-//! below `target/`, so that their libraries are none of Taskyard's own.
+//! A program can contain only one version of `libsqlite3-sys`. `cargo dev lint` resolves the dependencies of each application
+//! below with the newest versions that fit; this command also builds and runs them, each with a queue in an SQLite file and one
+//! in PostgreSQL. They are generated below `target/`, so that their libraries do not become dependencies of the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use crate::step::{Steps, cargo, must};
 
 struct Neighbour {
     name: &'static str,
-    /// Besides Taskyard and tokio.
+    /// Dependencies other than Taskyard and tokio.
     dependencies: &'static str,
-    /// The body of a task that uses the library; a text.
+    /// Body of a task that uses the library and returns a text.
     task: &'static str,
     /// Adds `greet()` to `queue` in a transaction on the database `address`.
     adds: &'static str,
@@ -91,7 +91,10 @@ tokio-postgres = "0.7""#,
     },
 ];
 
-/// Resolves each.
+/// Resolves the dependencies of each application.
+///
+/// # Errors
+/// The library whose versions conflict with Taskyard's.
 pub fn resolve() -> Result<(), String> {
     for neighbour in &NEIGHBOURS {
         let manifest = write(neighbour)?;
@@ -116,7 +119,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     steps.finish()
 }
 
-/// Writes an application; its manifest.
+/// Writes an application's files and returns the path of its manifest.
 fn write(neighbour: &Neighbour) -> Result<PathBuf, String> {
     let Neighbour { name, dependencies, task, adds } = neighbour;
     let directory = Path::new("target/neighbours").join(name);

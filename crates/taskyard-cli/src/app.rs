@@ -1,4 +1,4 @@
-//! From arguments to a command, and from its end to an exit code.
+//! Parses the arguments, runs the command on a Tokio runtime and maps its result to an exit code.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::settings::{self, Flags};
 use crate::{bench, commands, demo, escape, init, logging};
 
-/// Threads of the runtime beyond those that bodies are meant to keep busy.
+/// Threads of the runtime beyond `max_workers`, for the engine itself and for task bodies that block.
 const SPARE_THREADS: usize = 8;
 
 /// Background tasks in the database that the application already has
@@ -33,7 +33,7 @@ struct Global {
     /// The database: postgresql://user:password@host:5432/name, or a SQLite file
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
-    /// The project's root, whoever owns what is in it [default: found upwards from the working directory]
+    /// The project's root, trusted regardless of its owner [default: found upwards from the working directory]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<std::path::PathBuf>,
     /// Print JSON for programs on stdout, everything else on stderr
@@ -77,10 +77,10 @@ enum Top {
     Completions(commands::completions::Completions),
 }
 
-/// Changes the queue before a server starts on it: states, further functions.
+/// Changes the queue before a server starts on it, for example to add states or functions.
 type Configure = dyn Fn(Taskyard) -> Taskyard + Send + Sync;
 
-/// The commands, to be run by a program's `main`.
+/// The command line of a program, configured by its `main`.
 #[derive(Clone)]
 pub struct Commands {
     configure: Arc<Configure>,
@@ -100,20 +100,22 @@ impl std::fmt::Debug for Commands {
 }
 
 impl Commands {
-    /// With the tasks that are linked into this program.
+    /// Creates the command line with the tasks that are linked into this program.
     #[must_use]
     pub fn new() -> Self {
         Self { configure: Arc::new(|taskyard| taskyard), python: None }
     }
 
-    /// Prepares the queue before `queue start` serves it, for example `|yard| yard.state(mailer.clone())`.
+    /// Adds a function that prepares the queue before `queue start` serves it, for example `|yard| yard.state(mailer.clone())`.
+    ///
+    /// Several functions run in the order in which they were added.
     #[must_use]
     pub fn configure(self, configure: impl Fn(Taskyard) -> Taskyard + Send + Sync + 'static) -> Self {
         let before = self.configure;
         Self { configure: Arc::new(move |taskyard| configure(before(taskyard))), python: self.python }
     }
 
-    /// Makes servers run a Python application's tasks, in processes started so, instead of this program's own.
+    /// Makes servers run the tasks of a Python application, in processes of this interpreter, instead of this program's tasks.
     #[must_use]
     pub fn python(self, python: Python) -> Self {
         Self { python: Some(python), ..self }
@@ -135,7 +137,7 @@ impl Commands {
         ExitCode::from(self.exit_code(arguments))
     }
 
-    /// Runs a command line; answers the exit code as a number, for a program that is not Rust.
+    /// Runs a command line and returns the exit code as a number, for callers that are not Rust.
     #[must_use]
     pub fn exit_code<I, T>(&self, arguments: I) -> u8
     where
@@ -147,17 +149,17 @@ impl Commands {
             Ok(matches) => matches,
             Err(error) => {
                 if error.use_stderr() {
-                    // It repeats what was given: so it is made of what may be shown.
+                    // clap repeats the arguments in its message: parse a concealed and escaped copy, so that no password is shown.
                     let shown = arguments.iter().map(|argument| {
                         let argument = argument.to_string_lossy();
                         escape::line(&taskyard::conceal(&argument)).into_owned()
                     });
                     let of_shown = command().try_get_matches_from(shown).err();
                     let hidden =
-                        || clap::Error::raw(error.kind(), "an argument, which may hold a password, is wrong here\n");
+                        || clap::Error::raw(error.kind(), "wrong argument (not shown: it may contain a password)\n");
                     out::remark_lines(&of_shown.unwrap_or_else(hidden).render().to_string());
                 } else {
-                    // Help and version go to stdout and are no error; a closed pipe is not either.
+                    // Help and version go to stdout and are not errors; neither is a closed pipe.
                     let _ = error.print();
                 }
                 return u8::try_from(error.exit_code()).unwrap_or(2);
@@ -172,7 +174,8 @@ impl Commands {
     fn dispatch(&self, matches: &clap::ArgMatches) -> Result<u8, Failure> {
         let wrong = |error: clap::Error| Failure::usage(error.to_string());
         let global = Global::from_arg_matches(matches).map_err(wrong)?;
-        let mut flags = Flags { database: global.database, values: global.settings, root: global.root };
+        let mut flags =
+            Flags { database: global.database, values: global.settings, root: global.root, ..Flags::default() };
         let out = Out::new(global.json);
         let bench = matches.subcommand().filter(|(name, _)| *name == bench::NAME);
         if let Some((_, matches)) = bench {
@@ -191,7 +194,7 @@ impl Commands {
         logging::start(match &command {
             Top::Queue(queue) if queue.is_server() => "info",
             Top::Serve(_) => "info",
-            // A file that cannot be read is in the report; the bars are not to be torn by it.
+            // The report names files that cannot be read; a warning would tear the progress bars.
             Top::Demo(_) => "error",
             _ => "warn",
         })?;
@@ -222,7 +225,8 @@ impl Commands {
     ) -> Result<u8, Failure> {
         let session =
             Session::new(out, settings::find(flags)?, flags.clone(), Arc::clone(&self.configure), self.python.clone());
-        // Bodies of the application run on it. One that blocks holds up a thread, and `abandoned_max` of them may never come back.
+        // Task bodies of the application run on these threads. A body that blocks occupies its thread, and up to
+        // `abandoned_max` threads may never be freed.
         let workers = session.settings().max_workers;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers.max(std::thread::available_parallelism().map_or(1, NonZero::get)) + SPARE_THREADS)
@@ -234,13 +238,13 @@ impl Commands {
             session.close().await;
             end
         });
-        // A thread that a task's body does not give back must not keep the command from ending.
+        // A thread that is still blocked in a task's body must not keep the command from ending.
         runtime.shutdown_background();
         end
     }
 }
 
-/// The whole command line, with what the long help adds.
+/// Returns the whole command line, with the table of settings in its long help.
 fn command() -> clap::Command {
     let command =
         Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings::table());

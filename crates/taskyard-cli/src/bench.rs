@@ -1,8 +1,8 @@
-//! `taskyard bench`: figures of this database on this machine.
+//! `taskyard bench`: measures throughput and latency on this database and this machine.
 //!
-//! Every rate ends with a durable write: an addition counts when it is acknowledged, a drained task when its result
-//! is. The raw figures (`raw`) are SQL alone over one connection, so that ratios come from one run on one machine. The
-//! bench leaves its tasks behind: give it a database of its own.
+//! Every rate ends with a durable write: an addition counts when it is acknowledged, a drained task when its result is durable.
+//! The raw figures (`raw`) use SQL alone over one connection, so that ratios compare figures of one run on one machine. The
+//! bench does not delete its tasks, so it needs a database of its own.
 
 mod add;
 mod drain;
@@ -46,30 +46,30 @@ struct BenchArgs {
     /// Workers of the draining server (default: the CPU count)
     #[arg(long)]
     workers: Option<usize>,
-    /// What is there meanwhile and must not slow it: blocked, future, parked, finished, queues or elsewhere, as
-    /// future=1000000; load=600 is that many seconds of load before, held=600 the same with another session's
-    /// transaction held open from its beginning to the end
+    /// Rows to add before the measurement, which should not slow it: blocked, future, parked, finished, queues or elsewhere, as
+    /// future=1000000; load=600 runs that many seconds of load first, held=600 the same while another session holds a
+    /// transaction open until the end
     #[arg(long, value_name = "KIND=N", value_delimiter = ',')]
     beside: Vec<String>,
-    /// The other process of the pick-up
+    /// Run as the server process of the pick-up measurement
     #[arg(long, hide = true)]
     serve: bool,
 }
 
-/// The subcommand's arguments.
+/// Returns the subcommand.
 pub(crate) fn command() -> Option<clap::Command> {
     Some(BenchArgs::augment_args(
         clap::Command::new(NAME).about("Measure enqueue, drain and pick-up latency on this database"),
     ))
 }
 
-/// Runs it; answers the exit code.
+/// Runs the measurements and prints the figures; returns the exit code.
 ///
 /// # Errors
-/// Why it could not measure.
+/// A usage failure (exit code 2) for wrong arguments; the error of the database, by variant of [`Error`].
 pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result<u8, Failure> {
     let args = BenchArgs::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
-    // Its tasks are this command's own, and not the project's.
+    // The tasks belong to this command and not to the project, so they have no namespace.
     let settings = Settings { namespace: None, ..session.settings().clone() };
     let queue = session.bind(session.store(Access::Create).await?, settings).task_set(&tasks::BENCH_TASKS);
     if args.serve {
@@ -88,7 +88,7 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
     let mut held = Vec::new();
     for beside in &args.beside {
         if let Some((kind @ ("held" | "load"), length)) = beside.split_once('=') {
-            let wrong = |_| Failure::usage(format!("--beside: `{beside}`: write the seconds, as {kind}=600"));
+            let wrong = |_| Failure::usage(format!("--beside: `{beside}`: expected seconds, as in {kind}=600"));
             let length = Duration::from_secs(length.parse().map_err(wrong)?);
             if kind == "held" {
                 held.push(held::Held::open(&address).await?);
@@ -97,7 +97,7 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
             figures.beside.push(beside.clone());
             continue;
         }
-        remark(format!("bench: adding what lies beside: {beside}"));
+        remark(format!("bench: preparing {beside}"));
         figures.beside.push(add::beside(&queue, beside).await?);
         if let Some(observer) = &observer {
             observer.tidy().await;
@@ -126,7 +126,7 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
         figures.pickup = Some(pickup::measure(&queue, session, args.samples).await?);
     }
     if wants("rest") {
-        remark("bench: a server at rest");
+        remark("bench: an idle server");
         figures.rest = Some(pickup::at_rest(session, Duration::from_secs(20)).await?);
     }
     drop(held);

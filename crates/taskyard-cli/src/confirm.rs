@@ -1,14 +1,14 @@
-//! The question before a bulk command that cannot be taken back.
+//! Asks for confirmation before a bulk command that cannot be undone.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::escape;
 use crate::failure::Failure;
 
-/// Goes on with `yes`, asks on a terminal, refuses otherwise.
+/// Returns at once with `yes`; otherwise asks on the terminal.
 ///
 /// # Errors
-/// Wrong usage without a terminal to ask on; a quiet end when the answer is no.
+/// A usage failure (exit code 2) without a terminal to ask on; a failure with exit code 1 if the user declines.
 pub(crate) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());

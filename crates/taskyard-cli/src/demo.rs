@@ -1,8 +1,8 @@
 //! `taskyard demo [DIR]`: real tasks over the files of a directory, on a queue of its own.
 //!
-//! One task per regular file reads it (`tasks`, `read`); one joining task with all of them as parents writes the report
-//! (`report`). A run is found again by its joining task, so an interrupted one goes on where it was and a finished one
-//! is followed by a new one (`begin`). Where its files lie is decided in `home`; what is shown meanwhile is in `watch`.
+//! A task per regular file reads it (`tasks`, `read`); a joining task with all of them as parents writes the report
+//! (`report`). A run is identified by its joining task: an unfinished run is resumed, and after a finished one a new one starts
+//! (`begin`). `home` decides where the demo's files are stored; `watch` shows the progress.
 
 mod begin;
 mod exact;
@@ -35,8 +35,8 @@ use watch::Watch;
 /// For every regular file one task computes its SHA-256, its size, its lines (as `wc -l` counts them) and its size
 /// under gzip; a last task, which waits for all of them, reports totals, the largest, duplicates and failures. Links
 /// are not followed; pipes, sockets and devices are counted and never opened; directories named .git, target,
-/// node_modules and .taskyard are left out. Ctrl-C stops gracefully and the same command goes on; after a finished run
-/// it starts anew. Exit code 1 if a file failed.
+/// node_modules and .taskyard are left out. Ctrl-C stops gracefully, and the same command continues; after a finished run
+/// it starts again. Exit code 1 if a file failed.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// The directory
@@ -44,7 +44,7 @@ pub(crate) struct Demo {
     directory: PathBuf,
 }
 
-/// How a run ended.
+/// The end of a run.
 enum End {
     Finished(taskyard::Final),
     Interrupted,
@@ -58,7 +58,7 @@ impl Demo {
         let address = settings.database.clone().unwrap_or_default();
         if home.is_elsewhere {
             remark(format_args!(
-                "{} cannot be written or is not trusted; what belongs to the demo lies elsewhere",
+                "{} cannot be written or is not trusted; the demo stores its files in a directory of this user",
                 root.display()
             ));
         }
@@ -73,7 +73,7 @@ impl Demo {
             run = begin::run(&taskyard, &root, &home) => run?,
             interrupt = interrupts.next() => {
                 let name = interrupt.name;
-                remark(format_args!("{name}: nothing had started yet"));
+                remark(format_args!("{name}: stopped before any task had started"));
                 return Ok(130);
             }
         };
@@ -84,7 +84,7 @@ impl Demo {
     }
 }
 
-/// Serves the run until its report is written, or until someone interrupts it.
+/// Runs a server until the report is written or a signal interrupts the run.
 async fn work(taskyard: &Taskyard, run: &Run, interrupts: &mut Interrupts) -> Result<End, Failure> {
     let mut watch = Watch::new(run);
     let server = taskyard.serve().await?;
@@ -101,7 +101,7 @@ async fn work(taskyard: &Taskyard, run: &Run, interrupts: &mut Interrupts) -> Re
             interrupt = interrupts.next() => {
                 asked += 1;
                 if asked == 1 {
-                    watch.say(&format!("{}: stopping; what runs is given back", interrupt.name));
+                    watch.say(&format!("{}: stopping; running tasks are given back", interrupt.name));
                     server.stop();
                 } else {
                     server.hasten();
@@ -115,20 +115,19 @@ async fn work(taskyard: &Taskyard, run: &Run, interrupts: &mut Interrupts) -> Re
     match end {
         Some(end) => Ok(End::Finished(end?)),
         None if asked > 0 => {
-            remark(format_args!("{}; the same command goes on from here", watch.words()));
+            remark(format_args!("{}; run the same command to continue from here", watch.words()));
             Ok(End::Interrupted)
         }
-        None => Err(Failure::work(format!("{}, and someone stopped the others", watch.words()))
-            .with_hint("the same command retries them and goes on")),
+        None => Err(Failure::work(format!("{}; the other tasks were stopped by hand", watch.words()))
+            .with_hint("run the same command to retry them and continue")),
     }
 }
 
 fn finished(session: &Session, home: &Home, end: taskyard::Final) -> Result<u8, Failure> {
     if end.state != TaskState::Done {
         let why = end.error.map_or_else(|| end.state.to_string(), |error| error.message);
-        return Err(
-            Failure::work(format!("the report could not be written: {why}")).with_hint("the same command starts anew")
-        );
+        return Err(Failure::work(format!("the report could not be written: {why}"))
+            .with_hint("run the same command to start again"));
     }
     let result = end.result.unwrap_or_default();
     let summary: report::Summary = serde_json::from_slice(&result)
@@ -145,11 +144,11 @@ fn directory(given: &Path) -> Result<PathBuf, Failure> {
     if root.is_dir() {
         Ok(root)
     } else {
-        Err(Failure::usage(format!("{} is no directory", given.display())).with_hint("name a directory"))
+        Err(Failure::usage(format!("{} is not a directory", given.display())).with_hint("name a directory"))
     }
 }
 
-/// The settings in force, on the demo's own queue, with a lease short enough that a killed run is resumed soon.
+/// Returns the settings of the demo: its own database and queue, and a lease short enough that a killed run is resumed soon.
 fn settings(session: &Session, home: &Home) -> Settings {
     let own = || home.database_path().display().to_string();
     Settings {
@@ -160,7 +159,7 @@ fn settings(session: &Session, home: &Home) -> Settings {
         rescue_interval: Duration::from_secs(2),
         shutdown_grace: Duration::from_secs(5),
         auto_migrate: true,
-        // Its tasks are this command's own, and not the project's.
+        // The tasks belong to this command and not to the project, so they have no namespace.
         namespace: None,
         ..session.settings().clone()
     }

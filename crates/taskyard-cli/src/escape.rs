@@ -1,19 +1,19 @@
-//! Text from elsewhere (rows, file names, messages) made fit for a terminal.
+//! Escapes text from outside (rows, file names, messages) for a terminal.
 //!
-//! What could move the cursor, change colours, forge a line or reorder what is read is shown as an escape: C0 and C1
-//! controls with ESC, DEL, line and paragraph separators, and the bidirectional controls. Nothing else is touched.
+//! Characters that could move the cursor, change colours, forge a line or reorder text are shown as escapes: C0 and C1 controls
+//! including ESC, DEL, line and paragraph separators, and the bidirectional controls. All other text is unchanged.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a terminal or a reader could be misled by it.
+/// Returns whether a character could mislead a terminal or its reader.
 const fn is_unsafe(char: char) -> bool {
     matches!(char,
         '\0'..='\x1f' | '\x7f'..='\u{9f}'
         | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// One line for a terminal: a line break or a tab becomes a space, ESC `\u{1b}`.
+/// Escapes a text as one line for a terminal: a line break or a tab becomes a space, ESC becomes `\u{1b}`.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
@@ -31,7 +31,7 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// One line of a log, from which the text can be told exactly: a line break becomes `\n`.
+/// Escapes a text as one line of a log, reversibly: a line break becomes `\n`.
 pub(crate) fn event(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
@@ -46,12 +46,12 @@ pub(crate) fn event(text: &str) -> Cow<'_, str> {
     }))
 }
 
-/// Several lines for a terminal: the line feeds stay, everything else as in [`line`].
+/// Splits a text at line feeds and escapes each line as [`line`] does.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.trim_end_matches('\n').split('\n').map(|part| line(part.strip_suffix('\r').unwrap_or(part)))
 }
 
-/// A text whose lines after the first are indented, so that none of them can be taken for another message.
+/// Escapes a text and indents its lines after the first, so that none of them looks like another message.
 pub(crate) fn block(text: &str, indentation: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for (at, line) in lines(text).enumerate() {
@@ -64,9 +64,9 @@ pub(crate) fn block(text: &str, indentation: &str) -> String {
     shown
 }
 
-/// JSON text with the same characters written as `\uXXXX`: it means the same to a program and nothing to a terminal.
+/// Escapes the same characters in JSON text as `\uXXXX`, which has the same meaning to a program and none to a terminal.
 ///
-/// JSON holds line feeds, tabs and carriage returns only between tokens (inside strings they are escaped already).
+/// Raw line feeds, tabs and carriage returns occur only between tokens, because JSON strings escape them.
 pub(crate) fn json(text: &str) -> Cow<'_, str> {
     let outside = |char: char| is_unsafe(char) && char != '\n';
     if !text.chars().any(outside) {
@@ -77,7 +77,7 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
         if matches!(char, '\t' | '\r') {
             shown.push(' ');
         } else if outside(char) {
-            // All of them lie in the basic plane, so one unit says each.
+            // All of them are in the basic multilingual plane, so one UTF-16 unit encodes each.
             let _ = write!(shown, "\\u{:04x}", u32::from(char));
         } else {
             shown.push(char);

@@ -1,7 +1,7 @@
-//! Why a command did not do what it was asked: one sentence, a hint, an exit code.
+//! The failure of a command: a message of one sentence, a hint and an exit code.
 //!
 //! Exit codes: 0 done, 1 the work failed (a task, a file, an unhealthy queue), 2 wrong usage or settings, 3 the
-//! database, 4 not found or in the wrong state, 75 the server must be started anew, 130 interrupted.
+//! database, 4 not found or in the wrong state, 75 the server must be restarted, 130 interrupted.
 
 use std::fmt;
 use std::io;
@@ -10,56 +10,65 @@ use taskyard_core::Error;
 
 use crate::escape;
 
+/// Names the project as a whole in [`Error::Setting`].
+const PROJECT: &str = "of this project";
+
 /// A command that failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     message: String,
     hint: Option<String>,
     exit: u8,
+    /// The error that it was made from, if any.
+    source: Option<Box<Error>>,
 }
 
 impl Failure {
-    /// Wrong usage.
+    /// Creates a failure for wrong usage or settings, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: 2 }
+        Self { message: message.into(), hint: None, exit: 2, source: None }
     }
 
-    /// The work itself failed.
+    /// Creates a failure of the work itself, with exit code 1.
     pub fn work(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: 1 }
+        Self { message: message.into(), hint: None, exit: 1, source: None }
     }
 
-    /// With another exit code.
+    /// Replaces the exit code.
     #[must_use]
     pub fn with_exit(mut self, exit: u8) -> Self {
         self.exit = exit;
         self
     }
 
-    /// With what to do about it.
+    /// Adds a hint: what the user can do about the failure.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Ends the command without a word.
+    /// Creates a failure that ends the command without a message.
     pub(crate) fn quiet(exit: u8) -> Self {
-        Self { message: String::new(), hint: None, exit }
+        Self { message: String::new(), hint: None, exit, source: None }
     }
 
-    /// The message with its hint, for a caller that has one place for both.
-    pub(crate) fn whole(&self) -> String {
-        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{}; {hint}", self.message))
+    /// Returns the [`Error::Setting`] that this failure was made from, or a new one with the message and the hint.
+    pub(crate) fn into_setting_error(self) -> Error {
+        match (self.source.map(|error| *error), self.hint) {
+            (Some(error @ Error::Setting { .. }), _) => error,
+            (_, Some(hint)) => Error::Setting { name: PROJECT.into(), why: format!("{}; {hint}", self.message) },
+            (_, None) => Error::Setting { name: PROJECT.into(), why: self.message },
+        }
     }
 
-    /// The command's exit code.
+    /// Returns the command's exit code.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         self.exit
     }
 
-    /// What stderr shows.
+    /// Prints message and hint to stderr, escaped; nothing if the message is empty.
     pub(crate) fn print(&self) {
         if self.message.is_empty() {
             return;
@@ -69,7 +78,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             text.push_str(&format!("hint: {}\n", escape::block(hint, "  ")));
         }
-        // A closed stderr is no reason to say more.
+        // If stderr is closed, the exit code is all that is left to report.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }
@@ -82,16 +91,21 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { message: error.to_string(), hint: error.hint().map(str::to_owned), exit: error.exit_code() }
+        Self {
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            exit: error.exit_code(),
+            source: Some(Box::new(error)),
+        }
     }
 }
 
-/// Writing to stdout or reading an answer failed. A reader that went away (`taskyard task list | head`) is content.
+/// Maps an error of stdin or stdout. A closed pipe (`taskyard task list | head`) ends the command quietly with exit code 0.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::quiet(0),
-            _ => Self { message: format!("cannot write the output: {error}"), hint: None, exit: 1 },
+            _ => Self::work(format!("cannot write the output: {error}")),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Tables for people. Cells are escaped here, so that no row can break out of its table.
+//! Tables as text. Cells are escaped here, so that no row can break out of its table.
 //!
-//! On a terminal each row is one line. What does not fit is cut with `…`, but never an id, a state or a number; columns that
-//! are marked as optional are left out before others become too narrow to read. A table without headings has a name and a
-//! value in each row, and a long value goes on below itself. In a file or a pipe everything is as wide as it is.
+//! On a terminal each row is one line. Cells that do not fit are cut with `…`, except ids, states and numbers; columns that are
+//! marked as optional are left out before others become too narrow to read. A table without headings has a name and a value
+//! in each row, and a long value is wrapped below itself. In a file or a pipe nothing is cut or wrapped.
 
 use std::borrow::Cow;
 
@@ -12,14 +12,14 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 use crate::escape;
 use crate::style::Style;
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
-/// No column is cut to less, unless its content is shorter.
+/// Least width to which a column is cut; a column with shorter content may be narrower.
 const CUT_MIN: usize = 8;
-/// Columns whose words are states.
+/// Headings of columns that contain states.
 const STATES: [&str; 3] = ["STATE", "LAST END", "OUTCOME"];
 
-/// A table while it is filled.
+/// A table that is being filled.
 pub(crate) struct Grid {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
@@ -34,8 +34,8 @@ struct Column {
 }
 
 impl Grid {
-    /// A table with these headings. One that begins with `>` heads a column of numbers, one that begins with `?` a column that
-    /// a narrow terminal does not show. Without any text there is no line of headings.
+    /// Creates a table with these headings. A prefix `>` marks a column of numbers, a prefix `?` a column that a narrow terminal
+    /// does not show. If all headings are empty, there is no line of headings.
     pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
         let column = |heading: &str| {
             let (is_optional, heading) = heading.strip_prefix('?').map_or((false, heading), |rest| (true, rest));
@@ -45,7 +45,7 @@ impl Grid {
         Self { columns: headings.map(column).into(), rows: Vec::new(), is_whole: false }
     }
 
-    /// A table whose headings come from elsewhere, and of which nothing is cut.
+    /// Creates a table with headings from a query, of which nothing is cut.
     pub(crate) fn with_headings(headings: &[String]) -> Self {
         let column = |heading: &String| Column {
             heading: escape::line(heading).into_owned(),
@@ -60,7 +60,7 @@ impl Grid {
         self.rows.push(cells.into_iter().map(|text| escape::line(text.as_ref()).into_owned()).collect());
     }
 
-    /// The text, fitted to a terminal.
+    /// Returns the table as text, fitted to a terminal.
     pub(crate) fn render(&self, style: Style) -> String {
         let lines = if self.columns.iter().all(|column| column.heading.is_empty()) {
             self.pairs(style)
@@ -87,7 +87,7 @@ impl Grid {
         lines
     }
 
-    /// The columns that are shown, each with its width.
+    /// Returns the indexes of the columns that are shown, each with its width.
     fn widths(&self, terminal: Option<usize>) -> Vec<(usize, usize)> {
         let natural: Vec<usize> = (0..self.columns.len())
             .map(|at| self.cells(at).map(UnicodeWidthStr::width).max().unwrap_or(0).max(self.heading_width(at)))
@@ -123,7 +123,7 @@ impl Grid {
         self.columns[at].heading.width()
     }
 
-    /// Whether nothing in a column may be cut.
+    /// Returns whether a column must not be cut.
     fn is_kept(&self, at: usize) -> bool {
         let column = &self.columns[at];
         column.is_number
@@ -131,7 +131,7 @@ impl Grid {
             || self.cells(at).any(|cell| cell.len() == 36 && cell.parse::<TaskId>().is_ok())
     }
 
-    /// Names and their values.
+    /// Renders a table without headings: names and their values.
     fn pairs(&self, style: Style) -> Vec<String> {
         let is_number = |at: usize| self.columns.get(at).is_some_and(|column| column.is_number);
         let width = |at: usize| self.cells(at).map(UnicodeWidthStr::width).max().unwrap_or(0);
@@ -158,7 +158,7 @@ fn joined(cells: impl Iterator<Item = String>) -> String {
     cells.join(&" ".repeat(GAP)).trim_end().to_owned()
 }
 
-/// A cell as wide as its column: filled up with spaces, or cut.
+/// Returns a cell as wide as its column, padded with spaces or cut.
 fn padded(text: &str, width: usize, right: bool) -> String {
     let text = cut(text, width);
     let fill = " ".repeat(width.saturating_sub(text.width()));
@@ -182,7 +182,7 @@ fn cut(text: &str, width: usize) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The lines of a text that is broken between words; a word that is too long stays whole.
+/// Breaks a text between words into lines; a word longer than a line stays whole.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

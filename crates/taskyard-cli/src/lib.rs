@@ -1,6 +1,6 @@
-//! The `taskyard` command, for its own binary and for an application's.
+//! The `taskyard` command line, for its own binary and for an application's binary.
 //!
-//! An application that is built with its tasks gets every command, `queue start` running its own functions:
+//! An application that calls [`main`] gets every command; `queue start` runs the tasks that are linked into it:
 //!
 //! ```no_run
 //! fn main() -> std::process::ExitCode {
@@ -8,13 +8,13 @@
 //! }
 //! ```
 //!
-//! This is the composition root: here settings are found, the database is chosen, logging is set up, and everything is
-//! printed. What a queue *is* and does stands in the crates below. The Python package is the one library that uses this crate:
-//! for the command, and for a project's settings and keys ([`place`]).
+//! This crate is the composition root: it finds the settings, chooses the database, sets up logging and prints every reply.
+//! The behaviour of a queue is implemented in the crates below it. The Python package is the only library that uses this
+//! crate: for the command, and for a project's settings and keys ([`place`]).
 //!
-//! What must hold: machine output alone goes to stdout (with `--json` nothing else does); whatever a database or a file
-//! name contains is escaped before it reaches a terminal; no command ends in a panic or a backtrace; the exit code says
-//! what happened.
+//! Invariants: stdout carries the command's result only (with `--json` nothing but JSON); text from a database or a file name
+//! is escaped before it reaches a terminal; no command ends with a panic or a backtrace; the exit code tells the outcome
+//! (the codes are listed in `failure.rs`).
 
 mod app;
 mod bench;

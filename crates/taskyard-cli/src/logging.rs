@@ -1,6 +1,7 @@
-//! The program's own log: to stderr, chosen by `TASKYARD_LOG` or `RUST_LOG`, one line per event whatever it contains.
+//! Logging to stderr, filtered by `TASKYARD_LOG` or `RUST_LOG`. Every event is exactly one line; its text is escaped.
 //!
-//! Events inside a task go to the database as well, through [`taskyard::TaskLogLayer`], whatever stderr shows.
+//! Events inside a task are stored in the database as well, through [`taskyard::TaskLogLayer`], independently of the filter
+//! of stderr.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -16,10 +17,10 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use crate::escape;
 use crate::failure::Failure;
 
-/// Starts logging; `default` counts when the environment says nothing. A second call changes nothing.
+/// Starts logging; `default` is the filter if neither variable is set. A second call in the same process changes nothing.
 ///
 /// # Errors
-/// A filter that cannot be read.
+/// A usage failure (exit code 2) if the filter cannot be parsed.
 pub(crate) fn start(default: &str) -> Result<(), Failure> {
     let (name, text) = ["TASKYARD_LOG", "RUST_LOG"]
         .into_iter()
@@ -30,16 +31,16 @@ pub(crate) fn start(default: &str) -> Result<(), Failure> {
             .with_hint("write a level (warn, info, debug) or target=level")
     })?;
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| OneLine).with_filter(filter);
-    // What a task's body says is kept from INFO on; what the libraries beneath it say in detail is not its log.
+    // A task's log stores events from INFO on; the debug events of the libraries that it uses are not part of it.
     let kept = taskyard::TaskLogLayer::new().with_filter(LevelFilter::INFO);
     escape_panics();
-    // Only fails if a subscriber is there already: an application's own, or an earlier run in this process.
+    // Fails only if a subscriber is set already, by the application or by an earlier run in this process.
     let _ = tracing_subscriber::registry().with(lines).with(kept).try_init();
     Ok(())
 }
 
-/// Shows a panic's message escaped if it has to be: what a body panics with may come from a row. Any other panic goes to the
-/// hook that was there, the standard one or the application's.
+/// Installs a panic hook that escapes messages with control characters, because the message of a task's panic may come from a
+/// row. Other panics go to the previous hook (the standard one or the application's).
 fn escape_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -60,11 +61,11 @@ fn message(payload: &dyn Any) -> Option<&str> {
     payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// Stderr, where an event is one line and moves no cursor.
+/// A writer to stderr that escapes each event into one line.
 struct OneLine;
 
 impl Write for OneLine {
-    /// The formatter hands over a whole event at once.
+    /// Writes one event; the formatter passes each event in a single call.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let shown = escape::event(text.trim_end_matches('\n')).into_owned() + "\n";

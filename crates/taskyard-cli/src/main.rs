@@ -1,4 +1,4 @@
-//! The `taskyard` program: the commands, with no tasks of an application.
+//! The `taskyard` program: all commands, without the tasks of an application.
 
 fn main() -> std::process::ExitCode {
     taskyard_cli::main()

@@ -1,11 +1,11 @@
-//! Times and sizes in words that people read at a glance.
+//! Formats times, sizes and numbers for people.
 
 use std::time::Duration;
 
 use taskyard_core::store::StoreStatus;
 use taskyard_core::{TaskState, Timestamp};
 
-/// `850ms`, `4.2s`, `3m 20s`, `5h 12m`, `9d 3h`.
+/// Formats a duration: `850ms`, `4.2s`, `3m 20s`, `5h 12m`, `9d 3h`.
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -18,7 +18,7 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
-/// How long ago an instant was, by the database's clock.
+/// Formats the time between an instant and `now` (of the database's clock): `5.0s ago`, `in 20s`.
 pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
     let micros = now.as_microsecond().saturating_sub(then.as_microsecond());
     match u64::try_from(micros) {
@@ -27,17 +27,17 @@ pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
-/// UTC to the millisecond.
+/// Formats an instant in UTC with milliseconds.
 pub(crate) fn instant(timestamp: Timestamp) -> String {
     format!("{timestamp:.3}")
 }
 
-/// The same, or a dash.
+/// Formats an instant as [`instant`] does; `-` for none.
 pub(crate) fn maybe(timestamp: Option<Timestamp>) -> String {
     timestamp.map_or_else(|| "-".into(), instant)
 }
 
-/// `12 B`, `3.4 KiB`, `1.2 GiB`.
+/// Formats a number of bytes: `12 B`, `3.4 KiB`, `1.2 GiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1_024 {
@@ -52,7 +52,7 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{amount:.1} {}", UNITS[unit])
 }
 
-/// `1,234,567`.
+/// Formats a number with separators: `1,234,567`.
 pub(crate) fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
@@ -65,7 +65,7 @@ pub(crate) fn number(value: u64) -> String {
     shown
 }
 
-/// An estimate, with as many figures as it deserves: `about 950`, `about 45,000`, `about 3.2 million`.
+/// Formats an estimate with two significant digits: `about 950`, `about 45,000`, `about 3.2 million`.
 pub(crate) fn about(value: u64) -> String {
     let scale = 10_u64.pow(value.checked_ilog10().unwrap_or(0).saturating_sub(1));
     let rounded = value.saturating_add(scale / 2) / scale * scale;
@@ -77,13 +77,13 @@ pub(crate) fn about(value: u64) -> String {
     format!("about {} {name}", rounded as f64 / unit)
 }
 
-/// How many tasks are in a state, marked if nobody counted them.
+/// Formats the number of tasks in a state, marked with `about` if the database only estimates it.
 pub(crate) fn tasks(status: &StoreStatus, state: TaskState) -> String {
     let at = state.code() as usize;
     if status.estimated[at] { about(status.by_state[at]) } else { number(status.by_state[at]) }
 }
 
-/// The states whose numbers are estimates, for programs.
+/// Returns the states whose numbers are estimates, for JSON output.
 pub(crate) fn estimated(status: &StoreStatus) -> Vec<&'static str> {
     TaskState::ALL.iter().filter(|state| status.estimated[state.code() as usize]).map(|state| state.as_str()).collect()
 }

@@ -1,4 +1,4 @@
-//! Standard output: lines and tables for people, JSON for programs; every text from elsewhere escaped.
+//! Output of commands: lines and tables for people or JSON for programs on stdout, remarks on stderr. All text is escaped.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::style::Style;
 
-/// Where a command's answer goes.
+/// The format in which a command prints its result.
 #[derive(Clone, Copy, Debug)]
 pub struct Out {
     json: bool,
@@ -22,40 +22,40 @@ impl Out {
         Self { json }
     }
 
-    /// Whether a program reads the answer.
+    /// Returns whether the result is printed as JSON.
     #[must_use]
     pub const fn is_json(self) -> bool {
         self.json
     }
 
-    /// One line, escaped; further lines of a text that has them are indented.
+    /// Prints one line, escaped; further lines of the text are indented.
     ///
     /// # Errors
-    /// A stdout that cannot be written.
+    /// A failure if stdout cannot be written.
     pub fn line(self, text: impl Display) -> Result<(), Failure> {
         Ok(writeln!(io::stdout().lock(), "{}", escape::block(&text.to_string(), "    "))?)
     }
 
-    /// One line that is fit for a terminal already.
+    /// Prints text that is already escaped.
     ///
     /// # Errors
-    /// A stdout that cannot be written.
+    /// A failure if stdout cannot be written.
     pub(crate) fn shown(self, line: impl Display) -> Result<(), Failure> {
         Ok(writeln!(io::stdout().lock(), "{line}")?)
     }
 
-    /// JSON as it is stored, with every digit.
+    /// Prints stored JSON unchanged, with every digit of its numbers; only control characters are escaped.
     ///
     /// # Errors
-    /// A stdout that cannot be written.
+    /// A failure if stdout cannot be written.
     pub fn stored_json(self, value: &RawValue) -> Result<(), Failure> {
         Ok(writeln!(io::stdout().lock(), "{}", escape::json(value.get()))?)
     }
 
-    /// Text of several lines, each escaped, behind an indentation.
+    /// Prints the lines of a text, each escaped and indented.
     ///
     /// # Errors
-    /// A stdout that cannot be written.
+    /// A failure if stdout cannot be written.
     pub fn text(self, indentation: &str, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         for line in escape::lines(text) {
@@ -64,10 +64,10 @@ impl Out {
         Ok(())
     }
 
-    /// A value as JSON: indented for a terminal, in one line otherwise.
+    /// Prints a value as JSON: indented on a terminal, in one line otherwise.
     ///
     /// # Errors
-    /// A stdout that cannot be written.
+    /// A failure if stdout cannot be written.
     pub fn json(self, value: &impl Serialize) -> Result<(), Failure> {
         let text =
             if io::stdout().is_terminal() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
@@ -80,7 +80,7 @@ impl Out {
     }
 }
 
-/// Several lines on stderr, each escaped.
+/// Prints the lines of a text to stderr, each escaped.
 pub(crate) fn remark_lines(text: &str) {
     let mut stderr = io::stderr().lock();
     for line in escape::lines(text) {
@@ -88,7 +88,7 @@ pub(crate) fn remark_lines(text: &str) {
     }
 }
 
-/// A remark on stderr, escaped; it never mixes with the answer.
+/// Prints a remark to stderr, escaped, apart from the command's result.
 pub(crate) fn remark(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", escape::block(&text.to_string(), "    "));
 }

@@ -1,19 +1,21 @@
-//! For a process that is not the command but belongs to the same project (the web process of a Python application):
-//! the same settings, from the same places, and the same keys.
+//! Settings and keys of a project for processes other than the command, such as the web process of a Python application.
+//!
+//! They come from the same files and variables as the command's, in the same order.
 
 use std::sync::Arc;
 
 use taskyard::{Error, Result, Settings};
 use taskyard_core::seal::Keys;
 
+use crate::failure::Failure;
 use crate::project::{self, Root};
 use crate::secret::ProjectKeys;
 use crate::settings::{Flags, Found, find};
 
-/// Settings and keys of the project that the working directory lies in.
+/// Settings and keys of the project that contains the working directory.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// The settings in force; the database is decided.
+    /// The settings in force; `database` is always set.
     pub settings: Settings,
     root: Root,
     /// Keys for serialised values.
@@ -22,22 +24,23 @@ pub struct Place {
 }
 
 impl Place {
-    /// Reads every place in which settings stand; `values` are those that the caller gives, by their names.
+    /// Reads the settings from files, environment and arguments. `values` are settings of the caller, by name; they and
+    /// `database` take precedence.
     ///
     /// # Errors
-    /// [`Error::Setting`] with its place.
+    /// [`Error::Setting`] for a file that is not trusted or cannot be read, for an unknown name, a wrong value or a secret that
+    /// is too short; the message names the file or variable.
     pub fn find(database: Option<String>, values: Vec<(String, String)>) -> Result<Self> {
-        let flags = Flags { database, values, root: None };
-        let Found { settings, root, is_default_database } =
-            find(&flags).map_err(|failure| Error::Setting { name: "of this project".into(), why: failure.whole() })?;
+        let flags = Flags { database, values, root: None, place: "passed by the program" };
+        let Found { settings, root, is_default_database } = find(&flags).map_err(Failure::into_setting_error)?;
         let keys = Arc::new(ProjectKeys::new(&settings, &root)?);
         Ok(Self { settings, root, keys, is_default_database })
     }
 
-    /// Makes the project's own directory if the database is to lie in it.
+    /// Creates the `.taskyard` directory if the database is the project's own file in it.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::File`] if the directory is not trusted or cannot be created.
     pub fn prepare(&self) -> Result<()> {
         if self.is_default_database {
             let directory = self.root.own_directory()?;

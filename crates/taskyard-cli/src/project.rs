@@ -1,7 +1,7 @@
-//! Where the project is, and the `.taskyard` directory that holds what belongs to it alone.
+//! Finds the project's root and creates its `.taskyard` directory.
 //!
-//! What lies in the root decides which database is used and which code runs, so it must be trusted (`trust.rs`). In a
-//! directory that is not, such as /tmp, the command works as long as nothing there would be used; otherwise it refuses.
+//! Files in the root decide which database is used and which code runs, so the root must be trusted (`trust.rs`). In a
+//! directory that is not trusted, such as /tmp, a command works if it would use no file there and is refused otherwise.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
@@ -14,24 +14,24 @@ use taskyard_core::Error;
 use crate::failure::Failure;
 use crate::trust::{self, Distrust};
 
-/// Any of these marks a project's root.
+/// Names of files and directories that mark a project's root.
 const MARKS: [&str; 4] = ["taskyard.toml", "pyproject.toml", "Cargo.toml", ".git"];
-/// The directory of what is ours.
+/// Name of Taskyard's own directory in the root.
 pub(crate) const DIRECTORY: &str = ".taskyard";
 
 /// A project's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
     pub(crate) path: PathBuf,
-    /// Whether the user named it: then nothing in it is asked for its owner.
+    /// Whether the user named it with `--root`; then the owners of the files in it are not checked.
     is_named: bool,
 }
 
 impl Root {
-    /// The directory that the user names.
+    /// Returns the root that the user named with `--root` or `TASKYARD_ROOT`.
     ///
     /// # Errors
-    /// It is no directory.
+    /// A usage failure (exit code 2) if the path does not exist or is not a directory.
     pub(crate) fn named(path: &Path) -> Result<Self, Failure> {
         let path = path.canonicalize().map_err(|error| {
             Failure::usage(format!("--root {}: {}", path.display(), plain(&error))).with_hint("name a directory")
@@ -39,15 +39,15 @@ impl Root {
         if path.is_dir() {
             Ok(Self { path, is_named: true })
         } else {
-            Err(Failure::usage(format!("--root {}: it is no directory", path.display())))
+            Err(Failure::usage(format!("--root {}: not a directory", path.display())))
         }
     }
 
-    /// The nearest directory upwards with one of the marks, else the directory itself. The search stops where the owner
-    /// changes, and at a directory that everybody may write to.
+    /// Returns the nearest directory upwards that contains one of the marks, else `directory` itself. The search stops where
+    /// the owner changes, and at a directory that is writable by everybody.
     ///
     /// # Errors
-    /// The directory is not trusted, and there is something in it that would be used.
+    /// A usage failure (exit code 2) if `directory` is not trusted and contains a file that would be used.
     pub(crate) fn above(directory: &Path) -> Result<Self, Failure> {
         let root = |path: &Path| Self { path: path.to_owned(), is_named: false };
         let start = root(directory);
@@ -68,23 +68,23 @@ impl Root {
         }
     }
 
-    /// Whether the user took the responsibility for it.
+    /// Returns whether the user named this root, and with that declared it trusted.
     pub(crate) fn is_named(&self) -> bool {
         self.is_named
     }
 
-    /// Whether this path may decide what happens; a path outside of a named root is looked at as any other.
+    /// Checks that a path is trusted. Paths below a named root always are; all others are checked by owner and mode.
     ///
     /// # Errors
-    /// Why it may not.
+    /// [`Distrust`] with the reason.
     pub(crate) fn check(&self, path: &Path) -> Result<(), Distrust> {
         if self.is_named && path.starts_with(&self.path) { Ok(()) } else { trust::check(path, &self.path) }
     }
 
-    /// The project's own directory, whether it is there or not; it and the root must be trusted.
+    /// Returns the path of `.taskyard` in the root, whether or not it exists. The root and the directory must be trusted.
     ///
     /// # Errors
-    /// Why they may not decide anything.
+    /// [`Distrust`] with the reason.
     pub(crate) fn own_directory(&self) -> Result<PathBuf, Distrust> {
         let directory = self.path.join(DIRECTORY);
         self.check(&self.path)?;
@@ -93,28 +93,27 @@ impl Root {
     }
 }
 
-/// The working directory.
+/// Returns the working directory.
 ///
 /// # Errors
-/// It was removed, or may not be read.
+/// A usage failure (exit code 2) if it was removed or may not be read.
 pub(crate) fn working_directory() -> Result<PathBuf, Failure> {
     std::env::current_dir().map_err(|error| {
         Failure::usage(format!("the working directory cannot be used: {error}")).with_hint("change to another one")
     })
 }
 
-/// Makes `.taskyard` under `root` if it is not there: for this user only, and kept out of git.
+/// Creates `.taskyard` under `root` if it does not exist: accessible by this user only, and ignored by git.
 ///
 /// # Errors
-/// [`Error::File`], or the place is not trusted.
+/// [`Error::File`] if it cannot be created; a usage failure if the root or the directory is not trusted.
 pub(crate) fn make_directory(root: &Root) -> Result<PathBuf, Failure> {
     let directory = root.own_directory()?;
     make_private(&directory).map_err(|error| file_error(&directory, &error))?;
     Ok(directory)
 }
 
-/// Makes a directory that only this user may enter, with a `.gitignore` that covers all of it. One that exists is left
-/// as it is.
+/// Creates a directory with mode 0700 and a `.gitignore` that covers all of it. An existing directory is not changed.
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => {}
@@ -129,12 +128,12 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// What the system says about a path, as the error that carries the right exit code and hint.
+/// Maps an I/O error of a path to [`Error::File`], which carries the exit code and the hint.
 pub(crate) fn file_error(path: &Path, error: &io::Error) -> Failure {
     Error::File { path: path.display().to_string(), why: plain(error), lost: false }.into()
 }
 
-/// The system's words without its number.
+/// Returns the text of an I/O error without ` (os error N)`.
 pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {

@@ -1,7 +1,7 @@
-//! What the `taskyard` command of the Python package adds: workers and the web application are Python processes.
+//! The `taskyard` command of the Python package: workers and the web application run in Python processes.
 //!
-//! How they are started is said by the package ([`Python`]); which application they load is found here, the same for
-//! `queue start` and `serve`.
+//! The package provides the interpreter ([`Python`]). This module builds the commands of the processes and finds the application
+//! that they load, in the same way for `queue start` and `serve`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,17 +16,17 @@ use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
 use crate::trust::Distrust;
 
-/// The exit code of a check whose application adds its tasks to another database (`taskyard.worker`).
+/// Exit code of a check if the application adds its tasks to another database (`taskyard.worker`).
 const EXIT_OTHER_DATABASE: i32 = 5;
-/// The same of one that lacks the function that was asked for.
+/// Exit code of a check if the application lacks the requested function.
 const EXIT_UNKNOWN: i32 = 6;
-/// How long an application may take to load that is only asked for a function.
+/// Longest time for an application to load when it is only checked for a function.
 const KNOWS_MAX: Duration = Duration::from_secs(20);
 
-/// What a Python process that the command starts must not see.
+/// Environment variables that are withheld from Python worker processes.
 const HIDDEN: [&str; 2] = ["TASKYARD_SECRET", "TASKYARD_SECRETS_ACCEPTED"];
 
-/// How Python is started.
+/// The Python installation that runs an application's tasks.
 #[derive(Clone, Debug)]
 pub struct Python {
     /// The interpreter.
@@ -34,7 +34,7 @@ pub struct Python {
 }
 
 impl Python {
-    /// How a worker process is started that runs the functions of `app`, if there is one, and of what is included.
+    /// Returns the command of a worker process that runs the functions of `app`, if given, and of the setting `include`.
     pub(crate) fn worker(&self, app: Option<&str>, session: &Session) -> ChildCommand {
         let settings = session.settings();
         let mut args = vec!["-m".to_owned(), "taskyard.worker".to_owned()];
@@ -59,10 +59,11 @@ impl Python {
         command
     }
 
-    /// Loads the application once, so that what is wrong with it shows at the start and not at the first task.
+    /// Loads the application once, so that its errors are shown at the start and not at the first task.
     ///
     /// # Errors
-    /// It cannot be loaded; the interpreter has said why.
+    /// A failure with exit code 1 if the interpreter cannot be started or the application cannot be loaded (the interpreter has
+    /// printed the reason); with exit code 2 if the application adds its tasks to another database.
     pub(crate) async fn check(&self, worker: &ChildCommand) -> Result<(), Failure> {
         let status =
             self.checking(worker).status().await.map_err(|error| {
@@ -73,14 +74,14 @@ impl Python {
         }
         if status.code() == Some(EXIT_OTHER_DATABASE) {
             return Err(Failure::usage(
-                "the application's database is not the one that is served; its addresses are above",
+                "the application adds its tasks to another database than this server serves; both addresses are above",
             ));
         }
-        Err(Failure::work(format!("the application cannot be loaded ({status}); its own words are above"))
+        Err(Failure::work(format!("the application cannot be loaded ({status}); its error is above"))
             .with_hint("--app is module:attribute, as for uvicorn; it is imported from the working directory"))
     }
 
-    /// Whether the application that such a worker would load has the function of this name; `None` if it cannot be loaded.
+    /// Returns whether the application of this worker has a function of this name; `None` if it cannot be loaded in time.
     pub(crate) async fn knows(&self, worker: &ChildCommand, name: &str) -> Option<bool> {
         use std::process::Stdio;
         let mut command = self.checking(worker);
@@ -92,7 +93,7 @@ impl Python {
         }
     }
 
-    /// A worker's command that is not one: it loads the application and ends.
+    /// Returns the command of a process that loads the application as the worker would, and exits.
     fn checking(&self, worker: &ChildCommand) -> Command {
         let mut command = Command::new(&worker.program);
         command.envs(worker.env.iter().map(|(name, value)| (name, value)));
@@ -103,15 +104,15 @@ impl Python {
         command
     }
 
-    /// The process that reports changes of Python files below `directory`.
+    /// Returns the command of the process that reports changes of Python files below `directory`.
     pub(crate) fn watcher(&self, directory: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        // A group of its own: a Ctrl-C on the terminal is for the server.
+        // Its own process group, so that a Ctrl-C on the terminal reaches only the server.
         command.args(["-m", "taskyard._reload"]).arg(directory).process_group(0).kill_on_drop(true);
         command
     }
 
-    /// The web application's process.
+    /// Returns the command of the web application's process.
     pub(crate) fn web(&self, app: &str, arguments: &[String]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["-m", "taskyard._web", app]).args(arguments).kill_on_drop(true);
@@ -119,10 +120,11 @@ impl Python {
     }
 }
 
-/// The application that the command line or the settings name, else the one that stands where such stand.
+/// Returns the application named on the command line or in the settings, else the one found in the usual files ([`PLACES`]).
 ///
 /// # Errors
-/// The working directory, from which Python imports, or a file of the application or of what is included, is not trusted.
+/// A usage failure (exit code 2) if the working directory, from which Python imports, or a file of the application or of an
+/// included module is not trusted.
 pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Option<String>, Failure> {
     let directory = project::working_directory()?;
     session.root().check(&directory)?;
@@ -138,8 +140,8 @@ pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Opti
     }
 }
 
-/// Whether a module's file and the packages that it lies in are trusted, where they lie below the directory. Workers look at what
-/// they import from there besides (`_trust.py`).
+/// Checks that a module's file and the packages that contain it are trusted, as far as they lie below the directory. Workers
+/// check the other modules that they import from there (`_trust.py`).
 fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Distrust> {
     let mut path = directory.to_owned();
     for part in module.split(':').next().unwrap_or_default().split('.') {
@@ -151,12 +153,12 @@ fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Distrust> {
     Ok(())
 }
 
-/// An application's name as uvicorn takes it, and whether it is a function that makes the application: `module:make()`.
+/// Splits an application's name into the name for uvicorn and whether it names a factory: `module:make()`.
 pub(crate) fn split_factory(app: &str) -> (&str, bool) {
     app.strip_suffix("()").map_or((app, false), |name| (name, true))
 }
 
-/// The places in which FastAPI's own command looks, too.
+/// Modules in which an application is looked for, as FastAPI's command does.
 const PLACES: [&str; 6] = ["main", "app", "api", "app/main", "app/app", "app/api"];
 
 fn find(directory: &Path, root: &Root) -> Result<Option<String>, Failure> {

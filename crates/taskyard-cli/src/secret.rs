@@ -1,8 +1,9 @@
-//! The project's secret: `TASKYARD_SECRET`, else a file in the project's `.taskyard` directory, made on first need.
+//! The project's secret, which signs serialised values: `TASKYARD_SECRET`, else a file in `.taskyard`, created on first use.
 //!
-//! Worker processes, and what they start, are not given a secret that their server was given ([`WITHHELD`]): one that they made would
-//! be another one. Programs of other projects, whose root is another one, sign with their own. The file is read anew while it is
-//! not there, because another process of the project may make it at any time.
+//! A server withholds a configured secret from its worker processes and from the processes that they start. [`WITHHELD`] in
+//! their environment prevents that they create another secret in the file. Programs of other projects (with another root) are
+//! not affected and sign with their own secret. While the file does not exist, it is looked for at every use, because another
+//! process of the project may create it at any time.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -18,7 +19,7 @@ use taskyard_core::{Error, Result};
 use crate::project::{self, Root};
 use crate::text;
 
-/// The root of the project, in the environment of worker processes whose server was given a secret.
+/// Environment variable with the project's root, set for worker processes whose server has a configured secret.
 pub const WITHHELD: &str = "TASKYARD_SIGNED_BY_SERVER";
 
 /// The keys of one project on this host.
@@ -26,22 +27,22 @@ pub const WITHHELD: &str = "TASKYARD_SIGNED_BY_SERVER";
 pub struct ProjectKeys {
     accepted: Vec<Key>,
     root: Root,
-    /// Whether the project's secret is one that this process was not given.
+    /// Whether the project's secret is configured but withheld from this process.
     is_withheld: bool,
-    /// What it signs with, once that is known.
+    /// The key to sign with, once it has been read.
     own: Mutex<Option<Key>>,
 }
 
 impl ProjectKeys {
-    /// The keys of `settings`; the `.taskyard` of `root` is made if a secret must be kept there.
+    /// Creates the keys from `settings`. The directory `.taskyard` of `root` is created only when a secret must be stored there.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a secret that is too short.
+    /// [`Error::Setting`] if a secret is too short.
     pub fn new(settings: &Settings, root: &Root) -> Result<Self> {
         Self::beside(settings, root, std::env::var_os(WITHHELD).as_deref())
     }
 
-    /// The same, with the value of [`WITHHELD`] in the environment.
+    /// Creates the keys; `withheld` is the value of [`WITHHELD`] in the environment.
     fn beside(settings: &Settings, root: &Root, withheld: Option<&OsStr>) -> Result<Self> {
         let active = settings.secret.as_deref().map(Key::new).transpose()?;
         let accepted = settings.secrets_accepted.iter().map(|secret| Key::new(secret)).collect::<Result<_>>()?;
@@ -49,14 +50,14 @@ impl ProjectKeys {
         Ok(Self { accepted, root: root.clone(), is_withheld, own: Mutex::new(active) })
     }
 
-    /// The file, in a place that is trusted.
+    /// Returns the path of the secret's file after checking that it is trusted.
     fn path(&self) -> Result<PathBuf> {
         let path = self.root.own_directory()?.join("secret");
         self.root.check(&path)?;
         Ok(path)
     }
 
-    /// The file's key, if there is one by now.
+    /// Returns the configured key or the key in the file; `None` while the file does not exist.
     fn kept(&self) -> Result<Option<Key>> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if own.is_none() {
@@ -73,7 +74,7 @@ impl ProjectKeys {
         Ok(own.clone())
     }
 
-    /// Makes the file, whole or not at all; whoever is first wins.
+    /// Creates the file atomically. If another process has created it already, its file is kept.
     fn make(path: &Path) -> io::Result<()> {
         let directory = path.parent().unwrap_or(path);
         project::make_private(directory)?;
@@ -96,8 +97,8 @@ impl Keys for ProjectKeys {
         if self.is_withheld {
             return Err(Error::Setting {
                 name: "secret (TASKYARD_SECRET)".into(),
-                why: "a process that a worker has started cannot sign serialised functions and values: its server was given the \
-                      secret, and keeps it from workers; add the task in the body itself without `connection`, add a function of a \
+                why: "a worker, or a process that it has started, cannot sign serialised functions and values, because the server \
+                      keeps the secret from workers; add the task in the body itself without `connection`, add a function of a \
                       module with plain arguments, or set the variable for this process"
                     .into(),
             });
@@ -180,7 +181,7 @@ mod tests {
             ProjectKeys::beside(settings, &root, Some(of_server.path().as_os_str())).unwrap()
         };
         let refused = keys(of_server.path(), &Settings::default()).active().unwrap_err().to_string();
-        assert!(refused.contains("keeps it from workers"), "{refused}");
+        assert!(refused.contains("keeps the secret from workers"), "{refused}");
         assert!(!of_server.path().join(".taskyard").exists());
         let given = Settings { secret: Some("the secret of today".into()), ..Settings::default() };
         keys(of_server.path(), &given).active().unwrap();
@@ -199,7 +200,7 @@ mod tests {
         assert!(refused.contains("everybody may write") && refused.contains("--root "), "{refused}");
         let named = Root::named(root.path()).unwrap();
         ProjectKeys::new(&Settings::default(), &named).unwrap().active().unwrap();
-        // Only root can give a file away.
+        // Only root can change a file's owner.
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         if std::os::unix::fs::chown(&secret, Some(65_534), None).is_ok() {
             let refused = ProjectKeys::new(&Settings::default(), &found).unwrap().active().unwrap_err().to_string();

@@ -1,5 +1,6 @@
-//! What one run of a command works with: the settings in force, where its answer goes, and the database once it is
-//! opened. Everything that was opened here is closed at the command's end, in bounded time.
+//! The context of one run of a command: the settings in force, the output, and the databases that it opened.
+//!
+//! Every database that was opened here is closed at the command's end, within a bounded time.
 
 use std::io;
 use std::path::Path;
@@ -17,23 +18,23 @@ use crate::python::Python;
 use crate::secret::ProjectKeys;
 use crate::settings::{Flags, Found, ROOT};
 
-/// The longest that closing may take.
+/// Longest time to wait for a database to close.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
-/// Whether a command may make the database.
+/// How a command uses the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Read only: creates and changes neither a file nor the schema.
     Read,
-    /// Requires a database that exists, and brings its schema up to date.
+    /// Requires an existing database and migrates its schema.
     Existing,
-    /// It makes a missing SQLite file.
+    /// Creates a missing SQLite file and migrates the schema.
     Create,
 }
 
 type Configure = dyn Fn(Taskyard) -> Taskyard + Send + Sync;
 
-/// One run of a command.
+/// The context of one run of a command.
 pub(crate) struct Session {
     out: Out,
     found: Found,
@@ -48,15 +49,16 @@ impl Session {
         Self { out, found, flags, configure, python, opened: Mutex::default() }
     }
 
-    /// How Python is started, if this is the command of the Python package.
+    /// Returns the Python installation if this is the command of the Python package.
     pub(crate) fn python(&self) -> Option<&Python> {
         self.python.as_ref()
     }
 
-    /// This command, to be started once more with the same settings. The Python package's own program is the interpreter.
+    /// Returns a command that starts this program once more with the same settings; for the Python package, through its
+    /// interpreter.
     ///
     /// # Errors
-    /// The path of this program is not known.
+    /// An I/O error if the path of this program is not known.
     pub(crate) fn own_command(&self) -> io::Result<Command> {
         let mut command = match &self.python {
             Some(python) => {
@@ -70,27 +72,27 @@ impl Session {
         Ok(command)
     }
 
-    /// Where the answer goes.
+    /// Returns the output.
     pub(crate) fn out(&self) -> Out {
         self.out
     }
 
-    /// The project's root.
+    /// Returns the project's root.
     pub(crate) fn root(&self) -> &Root {
         &self.found.root
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub(crate) fn settings(&self) -> &Settings {
         &self.found.settings
     }
 
-    /// The database that the command line names, and nothing else does.
+    /// Returns the database given by `--database`, if any.
     pub(crate) fn database_flag(&self) -> Option<&str> {
         self.flags.database.as_deref()
     }
 
-    /// The database's address for people: absolute, without a password.
+    /// Returns the database's address for messages: with an absolute path, without a password.
     pub(crate) fn address(&self) -> String {
         shown(self.found.settings.database.as_deref().unwrap_or_default())
     }
@@ -98,8 +100,8 @@ impl Session {
     /// Opens the database of the settings.
     ///
     /// # Errors
-    /// There is none yet (with [`Access::Existing`]), there is none of this program's version (with [`Access::Read`]), or why it cannot
-    /// be used.
+    /// With [`Access::Read`] and [`Access::Existing`], a failure with exit code 3 if the SQLite file does not exist; with
+    /// [`Access::Read`] also if the schema is missing or older than this program's. Otherwise the error of opening it, by variant.
     pub(crate) async fn store(&self, access: Access) -> Result<Arc<dyn Store>, Failure> {
         if access != Access::Read {
             return Ok(self.store_with(&self.found.settings, access).await??);
@@ -108,11 +110,11 @@ impl Session {
         self.store_with(&settings, access).await?.map_err(|error| self.not_readable(error))
     }
 
-    /// Why a command that only reads cannot read.
+    /// Maps an outdated or missing schema to a failure with a hint for commands that only read.
     fn not_readable(&self, error: taskyard::Error) -> Failure {
         let (what, done) = match error {
             taskyard::Error::SchemaTooOld { found: 0, .. } => {
-                ("there is no queue in this database yet: it has no schema of Taskyard's".to_owned(), "makes it")
+                ("this database contains no queue yet: the schema of Taskyard is missing".to_owned(), "creates it")
             }
             taskyard::Error::SchemaTooOld { .. } => (error.to_string(), "brings it up to date"),
             other => return other.into(),
@@ -123,10 +125,11 @@ impl Session {
             .with_hint(format!("`taskyard db migrate` {done}{start}; this command changes nothing"))
     }
 
-    /// The same with other settings on the same database; what the database itself says stays apart.
+    /// Opens the same database with other settings.
     ///
     /// # Errors
-    /// As [`Session::store`]; the inner error is the database's.
+    /// The outer error if the file does not exist or its directory cannot be created; the inner [`taskyard::Error`] if opening
+    /// the database failed, so that callers can handle it by variant.
     pub(crate) async fn store_with(
         &self,
         settings: &Settings,
@@ -139,7 +142,7 @@ impl Session {
         Ok(self.try_open(settings).await)
     }
 
-    /// Opens the database of the settings for a server: what the database itself says stays apart, for it may pass.
+    /// Opens the database of the settings for a server. The inner error is separate, because the server retries transient ones.
     ///
     /// # Errors
     /// As [`Session::store_with`].
@@ -149,7 +152,7 @@ impl Session {
         Ok(store.map(|store| self.bind(store, self.found.settings.clone()).keys(Arc::new(keys))))
     }
 
-    /// Opens the database of the settings, as a queue that this program's tasks run on.
+    /// Opens the database of the settings as a queue, with what the application configured and the project's keys.
     ///
     /// # Errors
     /// As [`Session::store`].
@@ -158,10 +161,10 @@ impl Session {
         Ok(self.bind(self.store(access).await?, self.found.settings.clone()).keys(Arc::new(keys)))
     }
 
-    /// Opens the database of other settings than the command's.
+    /// Opens the database of other settings, without a check of its path.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// The error of opening it, by variant of [`taskyard::Error`].
     pub(crate) async fn open(&self, settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
         Ok(self.try_open(settings).await?)
     }
@@ -172,7 +175,7 @@ impl Session {
         Ok(store)
     }
 
-    /// Client and servers on a store, with what the application added.
+    /// Creates the queue on a store, with what the application configured.
     pub(crate) fn bind(&self, store: Arc<dyn Store>, settings: Settings) -> Taskyard {
         (self.configure)(Taskyard::on(store, settings))
     }
@@ -181,7 +184,7 @@ impl Session {
         match access {
             Access::Read | Access::Existing if !path.exists() => {
                 Err(Failure::usage(format!("there is no database yet at {}", absolute(path))).with_exit(3).with_hint(
-                    "`taskyard queue start` or `taskyard db migrate` makes it; --database names another one",
+                    "`taskyard queue start` or `taskyard db migrate` creates it; use --database for another one",
                 ))
             }
             Access::Create if self.found.is_default_database => project::make_directory(&self.found.root).map(drop),
@@ -189,7 +192,7 @@ impl Session {
         }
     }
 
-    /// Closes what was opened.
+    /// Closes every database that was opened.
     pub(crate) async fn close(&self) {
         let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
         for store in opened {
@@ -200,8 +203,7 @@ impl Session {
     }
 }
 
-/// What a process that this one starts must have in its environment to find the same database, and the same settings
-/// that the command line says.
+/// Returns the environment variables with which a child process finds the same database and the settings of the command line.
 pub(crate) fn environment_for(session: &Session) -> Vec<(String, String)> {
     let flags = session
         .flags
@@ -216,7 +218,7 @@ pub(crate) fn environment_for(session: &Session) -> Vec<(String, String)> {
     flags.chain(root).chain(database.map(|address| ("TASKYARD_DATABASE_URL".to_owned(), address))).collect()
 }
 
-/// An address for people: a file absolute, a server without its password.
+/// Returns an address for messages: a file with its absolute path, a server without its password.
 pub(crate) fn shown(address: &str) -> String {
     match database_kind(address) {
         Ok(DatabaseKind::File(path)) => absolute(&path),

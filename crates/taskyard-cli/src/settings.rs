@@ -1,5 +1,7 @@
-//! Settings from their places, in rising order: `taskyard.toml`, `[tool.taskyard]` in pyproject.toml, `.env` (all three
-//! in the project's root, if they are trusted), the environment, flags. What the names mean is the table in [`taskyard_core::settings`].
+//! Collects the settings, in rising order of precedence, from `taskyard.toml`, `[tool.taskyard]` in pyproject.toml, `.env` (all
+//! three in the project's root, which must be trusted), the environment and the flags of the command line.
+//!
+//! Names, types and defaults are in the table of [`taskyard_core::settings`].
 
 mod database;
 mod dotenv;
@@ -19,35 +21,44 @@ use crate::failure::Failure;
 use crate::project::{self, Root};
 use crate::text;
 
-/// What names the project's root in the environment, as `--root` does on the command line.
+/// Environment variable that names the project's root, as `--root` does.
 pub(crate) const ROOT: &str = "TASKYARD_ROOT";
 
-/// What the command line says about settings.
-#[derive(Clone, Debug, Default)]
+/// Settings on the command line, or of a program that opens the project.
+#[derive(Clone, Debug)]
 pub(crate) struct Flags {
     /// `--database`.
     pub(crate) database: Option<String>,
-    /// Names of the table and values, from flags of single commands and from `--set`.
+    /// Names of settings and their values, from `--set` and from flags of single commands.
     pub(crate) values: Vec<(String, String)>,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
+    /// Where the values come from, for messages.
+    pub(crate) place: &'static str,
 }
 
-/// The settings in force, and where the project is.
+impl Default for Flags {
+    fn default() -> Self {
+        Self { database: None, values: Vec::new(), root: None, place: "the command line" }
+    }
+}
+
+/// The settings in force and the project's root.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// The settings; `database` is decided.
+    /// The settings; `database` is always set.
     pub(crate) settings: Settings,
     /// The project's root.
     pub(crate) root: Root,
-    /// Whether nobody chose a database and it is the project's own file.
+    /// Whether no database was configured, so that it is the project's own file.
     pub(crate) is_default_database: bool,
 }
 
-/// Reads every place, starting from the working directory, or from the root that is named.
+/// Reads all settings of the project that contains the working directory, or of the root that is named.
 ///
 /// # Errors
-/// A place that is not trusted, a file that cannot be read, a name or value that is wrong (with its place).
+/// A usage failure (exit code 2) if the root or a file is not trusted, if a file cannot be read, or for an unknown name or a
+/// wrong value; the message names the file, variable or flag.
 pub(crate) fn find(flags: &Flags) -> Result<Found, Failure> {
     let named =
         flags.root.clone().or_else(|| std::env::var_os(ROOT).filter(|root| !root.is_empty()).map(PathBuf::from));
@@ -78,12 +89,12 @@ fn find_in(
     layers.push(environment);
     let mut values = flags.values.clone();
     values.extend(flags.database.clone().map(|address| ("database".to_owned(), address)));
-    layers.push(Layer { place: "the command line".into(), values, strict: true });
+    layers.push(Layer { place: flags.place.into(), values, strict: true });
 
     let mut settings = Settings::from_layers(&layers)?;
     let by_the_user = Settings::from_layers(&layers[of_the_project..])?.database;
     let is_default_database = database::decide(&mut settings, application.as_deref(), &root.path);
-    // A file that the user names is the user's choice; any other one must be trusted as the root is.
+    // A database file named in the environment or a flag is the user's choice; any other must be trusted as the root is.
     if by_the_user.is_none()
         && let Ok(DatabaseKind::File(path)) = taskyard::database_kind(settings.database.as_deref().unwrap_or_default())
     {
@@ -95,7 +106,7 @@ fn find_in(
     Ok(Found { settings, root, is_default_database })
 }
 
-/// Reads a text file of the project that may be missing.
+/// Reads a text file of the project; `None` if it does not exist.
 fn read_optional(root: &Root, path: &Path) -> Result<Option<String>, Failure> {
     root.check(path)?;
     let wrong = |why: String| Error::Setting { name: path.display().to_string(), why };
@@ -209,13 +220,13 @@ mod tests {
         assert_eq!(chosen(&found(&[], &[application], None)), application.1);
         assert_eq!(chosen(&found(&[(".env", "DATABASE_URL=postgres://h/dotenv")], &[], None)), "postgres://h/dotenv");
 
-        // One that is meant to be PostgreSQL's is refused later, and is not passed over.
+        // A malformed PostgreSQL address is chosen, so that it is refused later, and not ignored.
         let meant = found(&[], &[("DATABASE_URL", "postgresql:/h/d")], None);
         assert_eq!((chosen(&meant).as_str(), meant.is_default_database), ("postgresql:/h/d", false));
         let keywords = found(&[], &[("DATABASE_URL", "host=h dbname=d")], None);
         assert_eq!(chosen(&keywords), "host=h dbname=d");
 
-        // A path in a file of the project is meant from its root.
+        // A path in a file of the project is relative to its root.
         let in_file = found(&toml, &[application], None);
         assert_eq!(Path::new(&chosen(&in_file)), in_file.root.path.join("jobs/a.db"));
 

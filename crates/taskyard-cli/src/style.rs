@@ -1,6 +1,6 @@
-//! How text looks on a terminal: how wide it may be, and the colours of states and headings.
+//! Terminal style: the width of lines, and the colours of states and headings.
 //!
-//! A file or a pipe gets neither. Colours are off with `NO_COLOR` (any value that is not empty) and with `TERM=dumb`.
+//! A file or a pipe has neither limit nor colours. Colours are off with `NO_COLOR` (any value that is not empty) and with `TERM=dumb`.
 
 use std::io::{self, IsTerminal as _};
 
@@ -9,17 +9,17 @@ use taskyard::TaskState;
 
 const RESET: &str = "\x1b[0m";
 
-/// What a stream can show.
+/// Width and colours of an output stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {
-    /// Columns of the terminal; `None` for a file or a pipe, where lines are as long as they are.
+    /// Columns of the terminal; `None` for a file or a pipe, where lines are not limited.
     pub(crate) width: Option<usize>,
-    /// Whether it shows colours.
+    /// Whether colours are shown.
     pub(crate) colours: bool,
 }
 
 impl Style {
-    /// That of this process's stdout.
+    /// Returns the style of this process's stdout.
     pub(crate) fn of_stdout() -> Self {
         if !io::stdout().is_terminal() {
             return Self::default();
@@ -27,16 +27,16 @@ impl Style {
         let columns = termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
-        // A terminal that does not say how wide it is, is as wide as terminals were.
+        // 80 columns if the terminal does not report its width.
         Self { width: Some(if columns == 0 { 80 } else { columns }), colours: !is_set("NO_COLOR") && !is_dumb }
     }
 
-    /// A heading.
+    /// Returns a heading in bold.
     pub(crate) fn heading(self, text: &str) -> String {
         self.painted(text, Some("\x1b[1m"))
     }
 
-    /// A word that may name a state, in that state's colour.
+    /// Returns a text in the colour of the state that it names (up to the first `:`), or unchanged.
     pub(crate) fn state(self, text: &str) -> String {
         self.painted(text, colour(text.split(':').next().unwrap_or_default().trim()))
     }
@@ -49,7 +49,7 @@ impl Style {
     }
 }
 
-/// The colour of a state: of a task, a queue, a server, a schedule, or of the whole.
+/// Returns the colour of a state of a task, a queue, a server, a schedule or the queue's health.
 fn colour(word: &str) -> Option<&'static str> {
     const RED: &str = "\x1b[31m";
     const GREEN: &str = "\x1b[32m";

@@ -1,12 +1,12 @@
-//! Text files as editors write them: read right, or refused as a whole.
+//! Decodes text files as editors write them, and refuses those in another encoding.
 //!
-//! A file is UTF-8, with or without a byte order mark, with LF or CRLF. In another encoding some of it would look right, and
-//! the settings that do not would be passed over without a word.
+//! A file is UTF-8, with or without a byte order mark, with LF or CRLF. A file in another encoding is refused as a whole,
+//! because parts of it would look right and settings in the other parts would be ignored silently.
 
-/// The text of a file.
+/// Decodes the bytes of a file.
 ///
 /// # Errors
-/// Why it cannot be read, and what to do.
+/// A message with the reason and the remedy if the file is not UTF-8, or if its lines end with a carriage return alone.
 pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") || bytes.contains(&0) {
         return Err("it is in UTF-16 or holds zero bytes; save it as UTF-8".into());

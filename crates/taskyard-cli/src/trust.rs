@@ -1,9 +1,9 @@
-//! Whether what lies at a path may decide what this process does: settings, secrets, databases, code.
+//! Checks whether a file or directory may determine what this process does: settings, secrets, databases, code.
 //!
-//! It must belong to the user that this process runs as, or to root, and not be writable by everybody. A group may write:
-//! that is a team's checkout. Otherwise anyone who may write to a shared directory could make whoever works below it run
-//! his code. Of a link, both the link and what it leads to are looked at. `--root DIR` (or `TASKYARD_ROOT`) takes the
-//! responsibility: below that directory nothing is asked.
+//! A path is trusted if it belongs to the user of this process or to root, and is not writable by everybody. Otherwise a user
+//! with write access to a shared directory could run code as every user who works below it. Group write access is allowed
+//! (a team's checkout). Of a link, both the link and its target are checked. With `--root DIR` (or `TASKYARD_ROOT`) the user
+//! declares a directory trusted, and nothing below it is checked.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -15,15 +15,15 @@ use taskyard_core::Error;
 
 use crate::failure::Failure;
 
-/// Everybody may write.
+/// Mode bit: writable by everybody.
 const BY_ALL: u32 = 0o002;
 
-/// Why a path is not trusted.
+/// The error of a path that is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Distrust {
     path: PathBuf,
     why: String,
-    /// The directory that `--root` would have to name.
+    /// The directory to name with `--root`.
     root: PathBuf,
 }
 
@@ -34,12 +34,12 @@ impl fmt::Display for Distrust {
 }
 
 impl Distrust {
-    /// What to do about it: the line that trusts the directory.
+    /// Returns the hint with the flag that declares the directory trusted.
     fn hint(&self) -> String {
         let root = self.root.display().to_string();
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);
         let quoted = if root.chars().all(plain) { root } else { format!("'{}'", root.replace('\'', "'\\''")) };
-        format!("if you trust what is there: --root {quoted} (or TASKYARD_ROOT={quoted} in the environment)")
+        format!("if you trust the files there, add --root {quoted} (or set TASKYARD_ROOT={quoted} in the environment)")
     }
 }
 
@@ -49,7 +49,7 @@ impl From<Distrust> for Failure {
     }
 }
 
-/// For callers whose errors have no hints of their own.
+/// Appends the hint to the reason, because [`Error`] has no hint per value.
 impl From<Distrust> for Error {
     fn from(distrust: Distrust) -> Self {
         Self::File {
@@ -60,10 +60,10 @@ impl From<Distrust> for Error {
     }
 }
 
-/// Whether a path may decide anything; what is not there may. `root` is the directory that `--root` would name.
+/// Checks that a path is trusted or does not exist. `root` is the directory that the hint suggests for `--root`.
 ///
 /// # Errors
-/// Why it may not.
+/// [`Distrust`] with the reason, also if the path cannot be inspected.
 pub(crate) fn check(path: &Path, root: &Path) -> Result<(), Distrust> {
     let distrust = |why: String| Err(Distrust { path: path.to_owned(), why, root: root.to_owned() });
     for (looked, is_link) in [(path.symlink_metadata(), true), (path.metadata(), false)] {
@@ -80,8 +80,8 @@ pub(crate) fn check(path: &Path, root: &Path) -> Result<(), Distrust> {
     Ok(())
 }
 
-/// Whether a directory above one of this user's project may belong to it: it has the same owner, and not everybody may
-/// write to it.
+/// Returns whether the search for the root may go on from `below` to `above`: both have the same owner, and `above` is not
+/// writable by everybody.
 pub(crate) fn continues(below: &Path, above: &Path) -> bool {
     match (below.metadata(), above.metadata()) {
         (Ok(below), Ok(above)) => below.uid() == above.uid() && above.mode() & BY_ALL == 0,
@@ -94,7 +94,7 @@ fn objection(found: &Metadata, is_link: bool) -> Option<String> {
     if found.uid() != own && found.uid() != 0 {
         return Some(format!("it belongs to user {}, and this process runs as user {own}", found.uid()));
     }
-    // The mode of a link says nothing.
+    // The mode of a link itself has no meaning.
     if found.mode() & BY_ALL != 0 && !(is_link && found.is_symlink()) {
         return Some("everybody may write to it".to_owned());
     }
@@ -124,7 +124,7 @@ mod tests {
         let link = directory.path().join("link");
         symlink(&file, &link).unwrap();
         assert_eq!(objection_to(&link), None);
-        // Another user's needs root to be made.
+        // Only root can create a file of another user.
         if rustix::process::geteuid().is_root() {
             chown(&file, Some(65_534), None).unwrap();
             assert!(objection_to(&file).is_some_and(|why| why.contains("belongs to user 65534")));

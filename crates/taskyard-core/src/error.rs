@@ -53,7 +53,7 @@ pub enum Error {
         parent: TaskId,
     },
     /// Tasks that depend on each other in a cycle.
-    #[error("these tasks would wait for each other for ever: {}", list(ids))]
+    #[error("these tasks would wait for each other forever: {}", list(ids))]
     Cycle {
         /// The tasks along the cycle.
         ids: Vec<TaskId>,
@@ -83,7 +83,7 @@ pub enum Error {
         holder: TaskId,
     },
     /// The task changed between the read and the edit; nothing was changed.
-    #[error("task {0} was changed by someone else in the meantime")]
+    #[error("task {0} was changed by another client in the meantime")]
     EditedMeanwhile(TaskId),
     /// No queue has this name.
     #[error("there is no queue `{0}`")]
@@ -142,7 +142,7 @@ pub enum Error {
         parked: Option<String>,
     },
     /// The result cannot be decoded as the type of the reference.
-    #[error("the result of task {id} is no {expected}: {why}")]
+    #[error("the result of task {id} cannot be decoded as {expected}: {why}")]
     ResultMismatch {
         /// The task.
         id: TaskId,
@@ -155,7 +155,7 @@ pub enum Error {
     #[error("this attempt of task {0} has lost its lease; its write changed nothing")]
     LeaseLost(TaskId),
     /// The schema is newer than this program.
-    #[error("the database's schema is version {found}, this program knows up to {known}")]
+    #[error("the database's schema is version {found}, this program supports up to {known}")]
     SchemaTooNew {
         /// The version found.
         found: i64,
@@ -171,7 +171,7 @@ pub enum Error {
         needed: i64,
     },
     /// A relation that is not Taskyard's has the name of one that Taskyard needs; it was left untouched.
-    #[error("the relation {0} exists and is not Taskyard's; it was left untouched")]
+    #[error("the relation {0} exists and does not belong to Taskyard; it was not changed")]
     ForeignRelation(String),
     /// The address of the database cannot be used.
     #[error("database address: {0}")]
@@ -183,7 +183,7 @@ pub enum Error {
     #[error("another transaction holds a lock that this needs: {0}")]
     Locked(String),
     /// The database refused the credentials or the role lacks a right.
-    #[error("the database refuses: {0}")]
+    #[error("the database refused the request: {0}")]
     Refused(String),
     /// The file or its directory cannot be opened, read or written.
     #[error("{path}: {why}")]
@@ -209,11 +209,11 @@ pub enum Error {
     Full(String),
     /// The database refuses the value itself, regardless of the database's own state: a constraint, an encoding, a
     /// limit (SQLSTATE classes 21, 22, 23 and 54).
-    #[error("the database does not store this: {0}")]
+    #[error("the database rejected the value: {0}")]
     NotStorable(String),
     /// A fault of the database that may pass: out of memory or connections, an I/O error, an internal error, a lock
     /// that another session holds. Nothing was stored.
-    #[error("the database has a fault of its own: {0}")]
+    #[error("internal error of the database: {0}")]
     DatabaseFault(String),
     /// The database returned an error of no other variant.
     #[error("the database failed: {0}")]
@@ -324,7 +324,7 @@ impl Error {
         match self {
             Self::InvalidArgument { .. } => ("invalid_argument", 2, false, None),
             Self::OverLimit { .. } => {
-                ("over_limit", 2, false, Some("store large data elsewhere and pass its place, or raise the setting"))
+                ("over_limit", 2, false, Some("store large data elsewhere and pass its location, or raise the setting"))
             }
             Self::NotRepresentable { .. } => {
                 ("not_representable", 2, false, Some("pass a value that JSON can hold exactly, for example as text"))
@@ -334,21 +334,21 @@ impl Error {
             }
             Self::Cycle { .. } => ("cycle", 2, false, Some("remove one of the parents")),
             Self::DuplicateId(_) => ("duplicate_id", 2, false, None),
-            Self::NotFound(_) => ("not_found", 4, false, Some("`taskyard task list` shows what there is")),
+            Self::NotFound(_) => ("not_found", 4, false, Some("`taskyard task list` shows the tasks")),
             Self::WrongState { .. } => ("wrong_state", 4, false, None),
             Self::UniqueKeyHeld { .. } => {
                 ("unique_key_held", 4, false, Some("retry it once that task has ended, or cancel that task first"))
             }
-            Self::EditedMeanwhile(_) => ("edited_meanwhile", 4, false, Some("look at it again and repeat the edit")),
+            Self::EditedMeanwhile(_) => ("edited_meanwhile", 4, false, Some("read the task again and repeat the edit")),
             Self::UnknownQueue(_) => ("unknown_queue", 4, false, Some("`taskyard queue stats` shows the queues")),
             Self::UnknownSchedule(_) => {
-                ("unknown_schedule", 4, false, Some("`taskyard schedule list` shows what there is"))
+                ("unknown_schedule", 4, false, Some("`taskyard schedule list` shows the schedules"))
             }
             Self::DuplicateSchedule(_) => (
                 "duplicate_schedule",
                 2,
                 false,
-                Some("choose another name, or say that the schedule is to be replaced or kept"),
+                Some("choose another name, or replace or keep the existing schedule (on_conflict)"),
             ),
             Self::InvalidSchedule(_) => (
                 "invalid_schedule",
@@ -362,7 +362,7 @@ impl Error {
                 "queue_unavailable",
                 3,
                 true,
-                Some("answer 503 and let the caller try again once the database is back"),
+                Some("return HTTP status 503, or try again when the database can be reached"),
             ),
             Self::TaskFailed { .. } => ("task_failed", 1, false, Some("`taskyard task show ID` shows every attempt")),
             Self::TaskCancelled(_) => ("task_cancelled", 1, false, None),
@@ -372,7 +372,7 @@ impl Error {
                 4,
                 false,
                 Some(
-                    "a purge, its retention or a restored database removed it; results that must outlive that belong elsewhere",
+                    "it was removed by a purge, its retention or a restored database; store results that must be kept elsewhere",
                 ),
             ),
             Self::WaitTimeout { .. } => ("wait_timeout", 1, true, None),
@@ -386,7 +386,7 @@ impl Error {
                 "foreign_relation",
                 3,
                 false,
-                Some("rename that relation, or set TASKYARD_VIEWS=false to do without the views beside it"),
+                Some("rename that relation, or set TASKYARD_VIEWS=false to run without the views"),
             ),
             Self::InvalidUrl(_) => (
                 "invalid_url",
@@ -401,7 +401,7 @@ impl Error {
                 "locked",
                 3,
                 true,
-                Some("try again; if it stays so, look for a transaction that is left open (pg_stat_activity)"),
+                Some("try again; if it persists, look for a transaction that was left open (pg_stat_activity)"),
             ),
             Self::Refused(_) => (
                 "refused",
@@ -409,13 +409,10 @@ impl Error {
                 false,
                 Some("check the name of the database, the user, the password and the role's rights"),
             ),
-            Self::File { lost: true, .. } => (
-                "file",
-                3,
-                false,
-                Some("put the files in order, then start every process that had the file open again"),
-            ),
-            Self::File { .. } => ("file", 3, false, Some("check that the directory exists and may be written")),
+            Self::File { lost: true, .. } => {
+                ("file", 3, false, Some("restore the files, then restart every process that had them open"))
+            }
+            Self::File { .. } => ("file", 3, false, Some("check that the directory exists and is writable")),
             Self::CorruptFile { .. } => (
                 "corrupt_file",
                 3,
@@ -427,7 +424,7 @@ impl Error {
                 ("not_storable", 2, false, Some("change the value, or the constraint or trigger that refuses it"))
             }
             Self::DatabaseFault(_) => {
-                ("database_fault", 3, true, Some("the database server's own log says more; the call may be repeated"))
+                ("database_fault", 3, true, Some("see the log of the database server; the call may be repeated"))
             }
             Self::Database(_) => ("database", 3, false, None),
             Self::Setting { .. } => ("setting", 2, false, Some("`taskyard --help` lists the settings")),

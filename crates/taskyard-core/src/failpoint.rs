@@ -41,27 +41,27 @@ pub const STEPS: &[(&str, &str)] = &[
     ("server_enter", "a server enters its row, with its first lease"),
     ("beat", "a heartbeat renews the lease"),
     ("claim", "a server claims tasks"),
-    ("claimed", "a server asks for a claim whose answer was lost"),
-    ("claims_held", "a server compares its claims with their rows, and settles what only one side knows of"),
+    ("claimed", "a server requests a claim again whose reply was lost"),
+    ("claims_held", "a server compares its claims with their rows, and resolves differences"),
     ("body", "an async body's first poll"),
     ("record", "log lines and the context of running attempts are stored"),
     ("finish", "the ends of attempts are stored"),
     ("end_set_aside", "an end that the database refuses is set aside"),
-    ("end_aside_settled", "an end that was set aside, and then written, stands aside no more"),
+    ("end_aside_settled", "an end that was set aside, and then written, is no longer set aside"),
     ("commit", "a transaction of several statements (PostgreSQL), or any write transaction (SQLite), commits"),
     ("add", "a batch of new tasks is stored"),
-    ("added", "a client asks for a batch whose answer was lost"),
+    ("added", "a client asks for a batch whose reply was lost"),
     ("cancel", "tasks are cancelled"),
     ("retry", "tasks that have ended are made runnable again"),
     ("promote", "tasks whose time has come become runnable"),
-    ("cascade", "children learn of their parent's end"),
+    ("cascade", "children are updated after their parent's end"),
     ("rescue", "the tasks of a dead server become runnable"),
     ("unpark", "tasks that were parked for an unknown kind become runnable"),
     ("regroup", "tasks of kinds that builds refused are moved to their groups, or parked"),
     ("prune", "tasks whose retention is over are deleted"),
     ("schedule_tick", "the due times of schedules are decided, and their tasks added"),
-    ("dead_take", "a server takes dead letters to tell hooks of"),
-    ("dead_told", "a server stores that hooks were told"),
+    ("dead_take", "a server claims dead letters for hooks"),
+    ("dead_told", "a server records that hooks have run"),
     ("server_leave", "a server that has stopped removes its row"),
 ];
 
@@ -130,7 +130,7 @@ fn loses(step: &'static str, side: Side) -> Result<()> {
     debug_assert!(is_lossy(step), "`{step}` is not in the table of calls");
     match armed::Armed::get(&ARMED, "TASKYARD_LOSE", is_lossy) {
         Some(armed) if armed.fires(step, side) => {
-            Err(crate::Error::Connection(format!("failpoint {step}.{side}: nothing is known of it")))
+            Err(crate::Error::Connection(format!("failpoint {step}.{side}: unknown outcome")))
         }
         _ => Ok(()),
     }

@@ -56,11 +56,11 @@ impl FromStr for Namespace {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() {
-            return Err("it is empty; leave it out for none".into());
+            return Err("it is empty; leave the setting out for no namespace".into());
         }
         if let Some(wrong) = text.chars().find(|one| !is_allowed(*one)) {
             let shown = if wrong == '`' { "a backtick".into() } else { format!("`{}`", wrong.escape_debug()) };
-            return Err(format!("it holds {shown}; it may hold letters of ASCII, digits, `_`, `-` and `.`"));
+            return Err(format!("it contains {shown}; allowed are ASCII letters, digits, `_`, `-` and `.`"));
         }
         if text.len() > BYTES_MAX {
             return Err(format!("it takes {} bytes, over the limit of {BYTES_MAX}", text.len()));

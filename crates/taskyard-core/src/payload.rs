@@ -70,14 +70,16 @@ struct Envelope<'a> {
 pub fn decode_args<A: DeserializeOwned>(payload: &[u8], names: &[&str]) -> Result<A> {
     let wrong = |why: String| Error::InvalidArgument { what: "payload", why };
     let envelope: Envelope<'_> = serde_json::from_slice(payload)
-        .map_err(|error| wrong(format!("it is no JSON object with `args` and `kwargs`: {error}")))?;
+        .map_err(|error| wrong(format!("it is not a JSON object with `args` and `kwargs`: {error}")))?;
     let args: Vec<&RawValue> = match envelope.args {
-        Some(args) => serde_json::from_str(args.get()).map_err(|error| wrong(format!("`args` is no list: {error}")))?,
+        Some(args) => {
+            serde_json::from_str(args.get()).map_err(|error| wrong(format!("`args` is not a list: {error}")))?
+        }
         None => Vec::new(),
     };
     let mut kwargs: std::collections::BTreeMap<String, &RawValue> = match envelope.kwargs {
         Some(kwargs) => {
-            serde_json::from_str(kwargs.get()).map_err(|error| wrong(format!("`kwargs` is no object: {error}")))?
+            serde_json::from_str(kwargs.get()).map_err(|error| wrong(format!("`kwargs` is not an object: {error}")))?
         }
         None => std::collections::BTreeMap::new(),
     };
@@ -92,7 +94,7 @@ pub fn decode_args<A: DeserializeOwned>(payload: &[u8], names: &[&str]) -> Resul
         }
         match (args.get(at), kwargs.remove(*name)) {
             (Some(_), Some(_)) => {
-                return Err(wrong(format!("`{name}` is given twice, by place and by name")));
+                return Err(wrong(format!("`{name}` is given twice, by position and by name")));
             }
             (Some(value), None) => list.push_str(value.get()),
             (None, Some(value)) => list.push_str(value.get()),

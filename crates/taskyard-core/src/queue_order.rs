@@ -40,7 +40,7 @@ impl FromStr for OrderWord {
             "priority" => Ok(Self::Priority),
             "strict" => Ok(Self::Strict),
             "weights" => Ok(Self::Weights),
-            other => Err(format!("`{other}` is none of priority, strict, weights")),
+            other => Err(format!("`{other}` is not one of priority, strict, weights")),
         }
     }
 }
@@ -70,7 +70,7 @@ pub fn parse(text: &str) -> Result<Vec<(String, Option<u32>)>, String> {
 fn weigh(name: &str, text: &str) -> Result<u32, String> {
     match text.trim().parse::<u32>() {
         Ok(weight) if (1..=WEIGHT_MAX).contains(&weight) => Ok(weight),
-        _ => Err(format!("the weight `{text}` of queue `{name}` is no whole number from 1 to {WEIGHT_MAX}")),
+        _ => Err(format!("the weight `{text}` of queue `{name}` is not a whole number from 1 to {WEIGHT_MAX}")),
     }
 }
 
@@ -82,10 +82,10 @@ pub fn decide(queues: usize, weights: &[Option<u32>], word: OrderWord) -> Result
     let weighed = weights.iter().any(Option::is_some);
     match word {
         OrderWord::Strict if weighed => {
-            Err("strict order knows no weights: leave them out, or leave the order out".into())
+            Err("weights have no effect with the order strict: leave out the weights or the order".into())
         }
         OrderWord::Strict | OrderWord::Weights if queues == 0 => {
-            Err("an order needs the queues that it is of: name them in `queues`".into())
+            Err("an order of queues needs their names: set `queues`".into())
         }
         OrderWord::Strict => Ok(QueueOrder::Strict),
         OrderWord::Priority if !weighed => Ok(QueueOrder::Priority),
@@ -108,7 +108,7 @@ pub fn check(queues: Option<&[String]>, order: &QueueOrder) -> Result<(), String
     }
     match order {
         QueueOrder::Priority => Ok(()),
-        _ if queues.is_empty() => Err("an order needs the queues that it is of".into()),
+        _ if queues.is_empty() => Err("an order of queues needs their names".into()),
         QueueOrder::Weights(weights) if weights.len() != queues.len() => {
             Err(format!("{} weights for {} queues", weights.len(), queues.len()))
         }
@@ -152,7 +152,7 @@ mod tests {
             ("a:2,b", "strict", "weights"),
             ("", "strict", "`queues`"),
             ("", "weights", "`queues`"),
-            ("a", "random", "none of priority, strict, weights"),
+            ("a", "random", "not one of priority, strict, weights"),
         ] {
             let error = order(queues, word).unwrap_err();
             assert!(error.contains(part), "{queues} {word}: {error}");

@@ -36,10 +36,10 @@ impl Rate {
     pub fn new(count: u32, per: Duration) -> Result<Self> {
         let wrong = |why: &str| Err(Error::InvalidArgument { what: "rate", why: why.into() });
         if count == 0 {
-            return wrong("0 would stop the queue: pause it");
+            return wrong("0 would stop the queue: pause the queue instead");
         }
         if per < Duration::from_millis(1) || per > PER_MAX {
-            return wrong("its period is from a millisecond to 366 days");
+            return wrong("its period must be between 1 ms and 366 days");
         }
         Ok(Self { count, per })
     }
@@ -130,7 +130,7 @@ impl FromStr for Rate {
     /// Parses text like `100/m`, `5/s`, `20/10m` or `1/1.5s`.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |why: String| Error::InvalidArgument { what: "rate", why };
-        let unclear = || wrong(format!("`{text}` is none: write it as 100/m, 5/s or 20/10m"));
+        let unclear = || wrong(format!("`{text}` is not a rate: write it as 100/m, 5/s or 20/10m"));
         let (count, per) = text.split_once('/').ok_or_else(unclear)?;
         let (count, per) = (count.trim().parse().map_err(|_| unclear())?, per.trim());
         let per = if per.starts_with(|first: char| first.is_ascii_digit()) { per.into() } else { format!("1{per}") };

@@ -119,7 +119,7 @@ pub(crate) struct NoKeys;
 
 impl Keys for NoKeys {
     fn active(&self) -> Result<Key> {
-        Err(Error::Setting { name: "secret (TASKYARD_SECRET)".into(), why: "this program was given none".into() })
+        Err(Error::Setting { name: "secret (TASKYARD_SECRET)".into(), why: "this program has no secret".into() })
     }
 
     fn find(&self, _: &str) -> Option<Key> {
@@ -235,17 +235,17 @@ fn collect<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
 
 fn open_one(text: &str, id: TaskId, kind: &str, keys: &dyn Keys) -> std::result::Result<Opened, Unopened> {
     let forged = Unopened::Forged;
-    let bytes = BASE64.decode(text).map_err(|_| forged("it is no base64"))?;
+    let bytes = BASE64.decode(text).map_err(|_| forged("it is not base64"))?;
     if bytes.len() >= HEADER + MAC && bytes[..3] == MAGIC_1 && bytes[3] == 1 {
         return Err(Unopened::Version1);
     }
     if bytes.len() < HEADER + MAC || bytes[..3] != MAGIC || bytes[3] != 1 {
-        return Err(forged("it is no envelope of this version"));
+        return Err(forged("it is not an envelope of this version"));
     }
     let key_id = hex(&bytes[4..12]);
     let key = keys.find(&key_id).ok_or(Unopened::UnknownKey(key_id))?;
     let (head, mac) = bytes.split_at(bytes.len() - MAC);
-    key.mac(head, id, kind).verify_slice(mac).map_err(|_| forged("its signature does not fit this task"))?;
+    key.mac(head, id, kind).verify_slice(mac).map_err(|_| forged("its signature does not match this task"))?;
     Ok(Opened { text: text.to_owned(), python: (bytes[12], bytes[13]), body: head[HEADER..].to_vec() })
 }
 

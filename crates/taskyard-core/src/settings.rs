@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
         "database",
         "TASKYARD_DATABASE_URL",
         "",
-        "postgresql://… or a SQLite file; see below for what is used without it",
+        "postgresql://… or a SQLite file; see below for the default",
         |s, v| put(&mut s.database, Some(v.to_owned())),
     ),
     row(
@@ -145,23 +145,27 @@ pub const SETTINGS: &[Setting] = &[
         "namespace",
         "TASKYARD_NAMESPACE",
         "",
-        "keeps applications that share a module's name apart: `shop` adds and serves `shop/app:report`",
+        "separates applications whose modules have the same name: `shop` adds and serves `shop/app:report`",
         |s, v| put(&mut s.namespace, Some(v.parse()?)),
     ),
-    row("secret", "TASKYARD_SECRET", "", "what serialised functions are signed with; else .taskyard/secret", |s, v| {
-        put(&mut s.secret, Some(v.to_owned()))
-    }),
+    row(
+        "secret",
+        "TASKYARD_SECRET",
+        "",
+        "secret that signs serialised functions; else the file .taskyard/secret",
+        |s, v| put(&mut s.secret, Some(v.to_owned())),
+    ),
     row(
         "secrets_accepted",
         "TASKYARD_SECRETS_ACCEPTED",
         "",
-        "former secrets whose signatures still count, separated by commas",
+        "former secrets whose signatures are still accepted, separated by commas",
         |s, v| put(&mut s.secrets_accepted, words(v)),
     ),
-    row("max_workers", "QUEUE_MAX_WORKERS", "CPU count", "workers of a server at most", |s, v| {
+    row("max_workers", "QUEUE_MAX_WORKERS", "CPU count", "most workers of a server", |s, v| {
         put(&mut s.max_workers, count(v, 1, 4_096)?)
     }),
-    row("min_workers", "QUEUE_MIN_WORKERS", "0", "workers that stay when idle", |s, v| {
+    row("min_workers", "QUEUE_MIN_WORKERS", "0", "workers that are kept when idle", |s, v| {
         put(&mut s.min_workers, count(v, 0, 4_096)?)
     }),
     row(
@@ -182,7 +186,7 @@ pub const SETTINGS: &[Setting] = &[
         "worker_memory_limit",
         "TASKYARD_WORKER_MEMORY_LIMIT",
         "0",
-        "bytes that a worker process can have at all: more fails in the task (0 = no limit)",
+        "most bytes that a worker process can allocate: a larger allocation fails in the task (0 = no limit)",
         |s, v| put(&mut s.worker_memory_limit, count(v, 0, usize::MAX)? as u64),
     ),
     row("concurrency", "TASKYARD_CONCURRENCY", "10", "async tasks that one worker runs at once", |s, v| {
@@ -202,27 +206,27 @@ pub const SETTINGS: &[Setting] = &[
         "queue_order",
         "TASKYARD_QUEUE_ORDER",
         "priority",
-        "priority (over all queues), strict (as they are named) or weights (proportionally)",
+        "priority (over all queues), strict (in the given order) or weights (proportionally)",
         |s, v| put(&mut s.queue_order, v.parse()?),
     ),
     row("server_name", "TASKYARD_SERVER_NAME", "host name", "the server's label", |s, v| {
         put(&mut s.server_name, Some(v.to_owned()))
     }),
-    row("worker_idle_timeout", "QUEUE_WORKER_IDLE_TIMEOUT", "60", "seconds until an idle worker leaves", |s, v| {
+    row("worker_idle_timeout", "QUEUE_WORKER_IDLE_TIMEOUT", "60", "seconds until an idle worker ends", |s, v| {
         put(&mut s.worker_idle_timeout, duration(v)?)
     }),
     row(
         "polling_interval",
         "QUEUE_POLLING_INTERVAL",
         "2",
-        "seconds between looks while notifications are off or broken",
+        "seconds between polls while notifications are off or broken",
         |s, v| put(&mut s.polling_interval, interval(v)?),
     ),
     row(
         "fallback_polling_interval",
         "QUEUE_FALLBACK_POLLING_INTERVAL",
         "30",
-        "seconds between looks while notifications work",
+        "seconds between polls while notifications work",
         |s, v| put(&mut s.fallback_polling_interval, interval(v)?),
     ),
     row("task_timeout", "QUEUE_TASK_TIMEOUT", "300", "seconds one attempt may take (0 = no limit)", |s, v| {
@@ -234,16 +238,20 @@ pub const SETTINGS: &[Setting] = &[
     row("use_postgresql_notify", "QUEUE_USE_POSTGRESQL_NOTIFY", "true", "use NOTIFY and LISTEN", |s, v| {
         put(&mut s.use_postgresql_notify, boolean(v)?)
     }),
-    row("notify_channel", "QUEUE_NOTIFY_CHANNEL", "queue_new_task", "the channel that says there is work", |s, v| {
-        put(&mut s.notify_channel, channel(v)?)
-    }),
-    row("lease", "TASKYARD_LEASE", "30", "seconds that a heartbeat keeps a server alive", |s, v| {
+    row(
+        "notify_channel",
+        "QUEUE_NOTIFY_CHANNEL",
+        "queue_new_task",
+        "the notification channel for new tasks",
+        |s, v| put(&mut s.notify_channel, channel(v)?),
+    ),
+    row("lease", "TASKYARD_LEASE", "30", "seconds that a server counts as alive after a heartbeat", |s, v| {
         put(&mut s.lease, interval(v)?)
     }),
     row("heartbeat_interval", "TASKYARD_HEARTBEAT_INTERVAL", "5", "seconds between heartbeats", |s, v| {
         put(&mut s.heartbeat_interval, interval(v)?)
     }),
-    row("rescue_interval", "TASKYARD_RESCUE_INTERVAL", "5", "seconds between looks for lost servers", |s, v| {
+    row("rescue_interval", "TASKYARD_RESCUE_INTERVAL", "5", "seconds between checks for lost servers", |s, v| {
         put(&mut s.rescue_interval, interval(v)?)
     }),
     row("shutdown_grace", "TASKYARD_SHUTDOWN_GRACE", "25", "seconds that running tasks get at a shutdown", |s, v| {
@@ -253,14 +261,14 @@ pub const SETTINGS: &[Setting] = &[
         "cancel_grace",
         "TASKYARD_CANCEL_GRACE",
         "30",
-        "seconds that a body may ignore its cancellation before its thread or process is given up",
+        "seconds that a body may ignore its cancellation before its thread or process is abandoned",
         |s, v| put(&mut s.cancel_grace, duration(v)?),
     ),
     row(
         "timeout_grace",
         "TASKYARD_TIMEOUT_GRACE",
         "2",
-        "seconds that a body may go on after its time limit before its thread or process is given up",
+        "seconds that a body may go on after its time limit before its thread or process is abandoned",
         |s, v| put(&mut s.timeout_grace, duration(v)?),
     ),
     row("retention_done", "TASKYARD_RETENTION_DONE", "7d", "how long done tasks are kept", |s, v| {
@@ -277,27 +285,31 @@ pub const SETTINGS: &[Setting] = &[
         "retention_done_count",
         "TASKYARD_RETENTION_DONE_COUNT",
         "0",
-        "done tasks kept at most (0 = any number)",
+        "most done tasks that are kept (0 = no limit)",
         |s, v| put(&mut s.retention.done_count, count(v, 0, usize::MAX)? as u64),
     ),
     row(
         "retention_failed_count",
         "TASKYARD_RETENTION_FAILED_COUNT",
         "0",
-        "dead letters kept at most (0 = any number)",
+        "most dead letters that are kept (0 = no limit)",
         |s, v| put(&mut s.retention.failed_count, count(v, 0, usize::MAX)? as u64),
     ),
     row("auto_migrate", "TASKYARD_AUTO_MIGRATE", "true", "bring the schema up to date at start", |s, v| {
         put(&mut s.auto_migrate, boolean(v)?)
     }),
-    row("views", "TASKYARD_VIEWS", "true", "the views queued_tasks, queued_task_logs, queued_task_workers", |s, v| {
-        put(&mut s.views, boolean(v)?)
-    }),
+    row(
+        "views",
+        "TASKYARD_VIEWS",
+        "true",
+        "create the views queued_tasks, queued_task_logs, queued_task_workers",
+        |s, v| put(&mut s.views, boolean(v)?),
+    ),
     row(
         "unhealthy_age",
         "TASKYARD_UNHEALTHY_AGE",
         "5m",
-        "`queue status` fails when a task was runnable for longer",
+        "`queue status` fails if a task has been runnable for longer",
         |s, v| put(&mut s.unhealthy_age, duration(v)?),
     ),
     row("arguments_bytes_max", "TASKYARD_ARGUMENTS_BYTES_MAX", "1048576", "largest arguments", |s, v| {
@@ -436,7 +448,7 @@ impl Settings {
             return Err(Error::Setting {
                 name: "heartbeat_interval".into(),
                 why: format!(
-                    "{:?} is over half of the lease of {:?}: one late beat would lose the server's tasks",
+                    "{:?} is over half of the lease of {:?}: one late heartbeat would lose the server's tasks",
                     settings.heartbeat_interval, settings.lease
                 ),
             });
@@ -478,7 +490,7 @@ fn put<T>(place: &mut T, value: T) -> Result<(), String> {
 fn count(text: &str, min: usize, max: usize) -> Result<usize, String> {
     match text.replace('_', "").parse::<usize>() {
         Ok(value) if (min..=max).contains(&value) => Ok(value),
-        _ => Err(format!("`{text}` is no whole number from {min} to {max}")),
+        _ => Err(format!("`{text}` is not a whole number from {min} to {max}")),
     }
 }
 
@@ -499,7 +511,7 @@ fn channel(text: &str) -> Result<String, String> {
     if plain && text.len() <= 63 {
         Ok(text.to_owned())
     } else {
-        Err(format!("`{text}` is no plain name of a-z, 0-9 and _"))
+        Err(format!("`{text}` is not a name of a-z, 0-9 and _"))
     }
 }
 
@@ -508,7 +520,7 @@ fn channel(text: &str) -> Result<String, String> {
 /// # Errors
 /// A description of what would be valid.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration: write seconds (30, 1.5) or a number with ms, s, m, h or d");
+    let wrong = || format!("`{text}` is not a duration: write seconds (30, 1.5) or a number with ms, s, m, h or d");
     let at = text.find(|char: char| !(char.is_ascii_digit() || char == '.')).unwrap_or(text.len());
     let number: f64 = text[..at].parse().map_err(|_| wrong())?;
     let unit = match text[at..].trim() {

@@ -463,7 +463,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// database's message.
     async fn query(&self, sql: &str, limit: usize) -> Result<Rows> {
         let _ = (sql, limit);
-        Err(crate::Error::Database("this store does not run queries".into()))
+        Err(crate::Error::Database("this store does not support queries".into()))
     }
 
     /// Returns the statement that adds a task in the caller's transaction on this database.
@@ -472,8 +472,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// [`Error::Refused`] if applications cannot write to this database in their own transactions.
     fn enqueue_statement(&self, task: &crate::NewTask) -> Result<crate::Statement> {
         let _ = task;
-        let why = "this queue is in an SQLite file, which only Taskyard writes to: tasks can be added in a transaction of yours where \
-                   the queue is in PostgreSQL";
+        let why = "this queue is in an SQLite file, which only Taskyard writes to: adding tasks in your own transaction needs a \
+                   queue in PostgreSQL";
         Err(crate::Error::Refused(why.into()))
     }
 

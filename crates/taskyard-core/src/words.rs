@@ -44,7 +44,7 @@ macro_rules! words {
             fn from_str(text: &str) -> $crate::Result<Self> {
                 Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| $crate::Error::InvalidArgument {
                     what: $what,
-                    why: format!("`{}` is none of {}", text.escape_debug(), [$($text),+].join(", ")),
+                    why: format!("`{}` is not one of {}", text.escape_debug(), [$($text),+].join(", ")),
                 })
             }
         }

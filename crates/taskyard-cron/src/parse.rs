@@ -61,7 +61,7 @@ fn outside(span: Range<usize>, message: impl Into<String>, help: impl Into<Strin
 /// Returns the error for `@every` or `@reboot` where only fields are allowed.
 pub(crate) fn no_fields(text: &str) -> CronError {
     let start = text.find('@').unwrap_or(0);
-    CronError::new(text, outside(start..text.trim_end().len(), "this is no time of the calendar", FIVE))
+    CronError::new(text, outside(start..text.trim_end().len(), "this is not a time of the calendar", FIVE))
 }
 
 /// Parses the whole text.
@@ -142,7 +142,7 @@ fn characters(text: &str) -> Result<(), Fault> {
         let message = match character {
             '\n' | '\r' => "a line break".to_owned(),
             _ if character.is_control() => format!("a control character (U+{code:04X})"),
-            _ if character.is_numeric() => format!("{character} (U+{code:04X}) is no ASCII digit"),
+            _ if character.is_numeric() => format!("{character} (U+{code:04X}) is not an ASCII digit"),
             _ if character.is_whitespace() => format!("a space that is not the plain one (U+{code:04X})"),
             _ if character.is_alphanumeric() => format!("{character} (U+{code:04X}) has no meaning here"),
             _ => format!("a character without a meaning here (U+{code:04X})"),

@@ -24,8 +24,8 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         // Syntax errors are left to the compiler, whose messages are better.
         Err(_) if !is_another_item(&item) => return item,
         Err(_) => {
-            let error =
-                Error::new_spanned(&item, "`#[task]` declares a function as a task: this is none").to_compile_error();
+            let error = Error::new_spanned(&item, "`#[task]` declares a function as a task: this is not a function")
+                .to_compile_error();
             return quote!(#error #item);
         }
     };

@@ -128,7 +128,9 @@ fn check_parts(config: &Config) -> Result<()> {
     if config.get_hosts().iter().all(is_host) && names.into_iter().flatten().all(is_name) {
         return Ok(());
     }
-    Err(invalid("its host, user or name has a character that such a thing has not (escape special characters as %XX)"))
+    Err(invalid(
+        "its host, user or name contains a character that is not allowed there (escape special characters as %XX)",
+    ))
 }
 
 fn invalid(why: &str) -> Error {
@@ -228,7 +230,7 @@ fn protection(config: &Config, ssl: Option<&str>, roots: Option<String>) -> Resu
         (Some("require"), None) | (Some("no-verify"), _) => Protection::Encrypted,
         (Some("verify-full" | "true" | "1" | "on"), _) => Protection::Verified,
         (Some(_), _) => {
-            return Err(invalid("sslmode is none of disable, prefer, require, no-verify, verify-ca, verify-full"));
+            return Err(invalid("sslmode is not one of disable, prefer, require, no-verify, verify-ca, verify-full"));
         }
         (None, None) if is_local(config) => Protection::None,
         // There is no TLS over a local socket; for any other connection, naming certificates requests it.

@@ -47,7 +47,7 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
         }
         // The database has responded, so nothing was claimed.
         Err(error) if !error.is_transient() && postpone_refused(store, request).await? => {
-            tracing::warn!(%error, "the database refuses to start some tasks; they wait for ten seconds");
+            tracing::warn!(%error, "the database refuses to start some tasks; they are tried again after ten seconds");
             run(store, request, sql).await
         }
         Err(error) => {
@@ -246,7 +246,7 @@ fn claimed_task(row: &Row, id: TaskId, token: Token, flags: i32, retry: taskyard
 /// Parks claimed tasks that cannot be decoded, where operators see them; the claim continues without them.
 async fn set_aside(store: &Inner, corrupt: Vec<Finish>) -> Result<()> {
     if !corrupt.is_empty() {
-        tracing::warn!(count = corrupt.len(), "tasks that cannot be understood were parked");
+        tracing::warn!(count = corrupt.len(), "tasks that cannot be decoded were parked");
         finish::finish(store, &corrupt, &[]).await?;
     }
     Ok(())

@@ -38,7 +38,7 @@ pub(crate) async fn cancel(address: &Address, client: &Client) {
         }
     });
     if let Ok(Err(error)) = sent.await {
-        tracing::debug!(%error, "a statement that was given up could not be cancelled");
+        tracing::debug!(%error, "a statement that timed out could not be cancelled");
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
                     if told_at.elapsed() > TOLD_MAX {
                         let (_, first) = left[0];
                         return Err(Error::Locked(format!(
-                            "the children of task {first} are still being told of its end"
+                            "the children of task {first} are still being updated after its end"
                         )));
                     }
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -149,7 +149,7 @@ pub(crate) async fn edit(store: &Inner, id: TaskId, edit: &TaskEdit) -> Result<C
         .await?;
     match rows.first() {
         Some(row) => reply(row)?.ok_or(Error::EditedMeanwhile(id)),
-        None => Err(Error::Database("an edit answered nothing".into())),
+        None => Err(Error::Database("an edit returned no row".into())),
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn set_aside(store: &Inner, end: &Finish, reason: &str) -> Resu
             ],
         )
         .await?;
-    let row = rows.first().ok_or_else(|| Error::Database("setting an end aside answered nothing".into()))?;
+    let row = rows.first().ok_or_else(|| Error::Database("setting an end aside returned no row".into()))?;
     finish::reply_of(get(row, 0)?, get(row, 1)?)
 }
 

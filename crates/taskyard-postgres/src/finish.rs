@@ -258,6 +258,6 @@ pub(crate) fn reply_of(code: i16, now: i16) -> Result<WriteReply> {
         0 => Ok(WriteReply::Applied(now)),
         1 => Ok(WriteReply::AlreadyApplied(now)),
         2 => Ok(WriteReply::Lost),
-        other => Err(Error::Database(format!("a fenced write answered {other}"))),
+        other => Err(Error::Database(format!("a fenced write returned {other}"))),
     }
 }

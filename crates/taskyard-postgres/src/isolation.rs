@@ -22,7 +22,7 @@ pub(crate) async fn reading_committed(given: Inner, isolation: &str) -> Inner {
         Err(error) => {
             tracing::warn!(
                 %error,
-                "default_transaction_isolation is `{isolation}`, and the way to the database does not let it be changed: set it \
+                "default_transaction_isolation is `{isolation}`, and it cannot be changed through this connection: set it \
                  to `{READ_COMMITTED}` for this role (ALTER ROLE ... SET default_transaction_isolation = '{READ_COMMITTED}')"
             );
             on(given.pool.address().clone())

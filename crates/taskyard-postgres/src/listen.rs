@@ -51,7 +51,7 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
         if warned {
             tracing::debug!("LISTEN: {why}");
         } else {
-            tracing::warn!("other processes are not heard, polling goes on: {why}");
+            tracing::warn!("notifications are not received, polling continues: {why}");
         }
         warned = true;
         failures += 1;

@@ -166,7 +166,7 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
             return Ok(report);
         }
     }
-    Err(Error::Locked("another process makes the schema taskyard again and again".into()))
+    Err(Error::Locked("another process keeps recreating the schema taskyard".into()))
 }
 
 /// Returns whether this role may replace the functions in the schema; a role that only works on the tables may not.
@@ -215,7 +215,7 @@ async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationRep
     }
     for (row, (name, source)) in rows.iter().zip(MIGRATIONS) {
         if get::<String>(row, 1)? != functions::checksum(source) {
-            return Err(Error::Database(format!("migration {name} was applied in another form than this program's")));
+            return Err(Error::Database(format!("migration {name} was applied with another text than this program's")));
         }
     }
     if from == 0 {

@@ -29,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// - `Error::Connection` and the like if the connection cannot be opened or is lost.
 pub(crate) async fn rows(store: &Inner, sql: &str, limit: usize) -> Result<Rows> {
     if !begins_reading(sql) {
-        return Err(refused("only a statement that reads is run here".into()));
+        return Err(refused("only a read-only statement is allowed here".into()));
     }
     let client = connect::open(store.pool.address()).await?;
     match tokio::time::timeout(DEADLINE, run(&client, sql, limit)).await {
@@ -56,7 +56,7 @@ async fn run(client: &Client, sql: &str, limit: usize) -> Result<Rows> {
     client.batch_execute(begin).await.map_err(|error| failure::of_statement(&error))?;
     let statement = client.prepare(sql).await.map_err(|error| wrong(&error))?;
     if !statement.params().is_empty() {
-        return Err(refused("it has parameters ($1), and there is nothing to put there".into()));
+        return Err(refused("it has parameters ($1), which cannot be given here".into()));
     }
     let types: Vec<Type> = statement.columns().iter().map(|column| column.type_().clone()).collect();
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();

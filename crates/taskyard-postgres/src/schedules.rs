@@ -110,7 +110,9 @@ pub(crate) async fn page(store: &Inner, after: Option<&str>, limit: usize) -> Re
 pub(crate) async fn look(store: &Inner, limit: usize) -> Result<ScheduleLook> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = store.pool.query(Role::Claim, LOOK, &[(&limit, Type::INT8)]).await?;
-    let Some(row) = rows.first() else { return Err(Error::Database("the look answered nothing".into())) };
+    let Some(row) = rows.first() else {
+        return Err(Error::Database("reading the due schedules returned no row".into()));
+    };
     let names: Vec<String> = get(row, 3)?;
     Ok(ScheduleLook {
         now: get(row, 0)?,

@@ -57,7 +57,7 @@ pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
         }
     }
     if let Err(error) = set_limits(store).await {
-        tracing::warn!(%error, "SQL's own functions do not keep to this server's limits: the database does not take them");
+        tracing::warn!(%error, "the SQL functions do not apply this server's limits, because the limits cannot be stored");
     }
     Ok(())
 }

@@ -226,7 +226,7 @@ impl Store for PostgresStore {
 
     async fn now(&self) -> Result<Timestamp> {
         let rows = self.inner.pool.ask(Role::Ask, "SELECT taskyard.now()", &[]).await?;
-        rows.first().map_or_else(|| Err(Error::Database("the clock answered nothing".into())), |row| get(row, 0))
+        rows.first().map_or_else(|| Err(Error::Database("reading the clock returned no row".into())), |row| get(row, 0))
     }
 
     async fn set_clock(&self, clock: TestClock) -> Result<()> {

@@ -70,7 +70,7 @@ impl Wire {
         let writing = lock(&self.writing);
         self.write_withdrawn(&writing, SendFlags::NOSIGNAL)
             .and_then(|()| self.write_all(&writing, bytes))
-            .map_err(|error| PyOSError::new_err(format!("the server is gone: {error}")))
+            .map_err(|error| PyOSError::new_err(format!("the server has ended: {error}")))
     }
 
     fn write_all(&self, _writing: &MutexGuard<'_, ()>, bytes: &[u8]) -> Result<(), Errno> {
@@ -197,7 +197,7 @@ fn fitting((slot, end): (u64, End)) -> (u64, End) {
     if size <= frame::FRAME_BYTES_MAX - (1 << 20) {
         return (slot, end);
     }
-    let message = format!("the result takes {size} bytes, more than a worker can hand to its server in one piece");
+    let message = format!("the result takes {size} bytes, more than a worker can send to its server in one message");
     let (error_type, wish) = ("ResultTooLarge".to_owned(), Wish::Never);
     (slot, End::Raised { error_type, also: Vec::new(), message, traceback: None, wish })
 }

@@ -93,7 +93,7 @@ fn read_blobs(value: &Bound<'_, PyAny>) -> PyResult<Vec<Blob>> {
 
 pub fn seconds(what: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| errors::invalid(format!("{what}: {seconds} is no number of seconds from 0 up")))
+        .map_err(|_| errors::invalid(format!("{what}: {seconds} is not a number of seconds, 0 or more")))
 }
 
 pub fn instant(what: &str, micros: i64) -> PyResult<Timestamp> {

@@ -319,7 +319,7 @@ impl Queue {
         if self.0.is_home() {
             Ok(Arc::clone(&self.0))
         } else {
-            Err(PyRuntimeError::new_err("this queue was opened before a fork; open it anew in this process"))
+            Err(PyRuntimeError::new_err("this queue was opened before a fork; open it again in this process"))
         }
     }
 

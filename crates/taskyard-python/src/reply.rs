@@ -79,7 +79,7 @@ impl Drop for Cell {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let (Some(Err(refusal)), false) = (&state.answer, state.seen) {
-            log::push(40, format!("{} failed, and nobody awaited it: {}", self.what, refusal.message));
+            log::push(40, format!("{} failed, and its result was not awaited: {}", self.what, refusal.message));
         }
     }
 }
@@ -191,7 +191,7 @@ impl Reply {
                 drop(state);
                 Err(errors::refused(py, &refusal))
             }
-            None => Err(pyo3::exceptions::PyRuntimeError::new_err("the answer is not there yet")),
+            None => Err(pyo3::exceptions::PyRuntimeError::new_err("the reply has not arrived yet")),
         }
     }
 

@@ -51,8 +51,8 @@ fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleAsk> {
                 let draft = draft(py, value.cast::<PyDict>()?)?;
                 if !draft.blobs.is_empty() {
                     return Err(errors::invalid(
-                        "a schedule: a nested function or a serialised value cannot be scheduled, for its signature is \
-                         one task's; use a function at the top of a module and plain arguments",
+                        "a schedule: a nested function or a serialised value cannot be scheduled, because its signature is \
+                         valid for one task only; use a function at the top of a module and plain arguments",
                     ));
                 }
                 new.task = draft.task;

@@ -171,7 +171,7 @@ fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &m
     }
     if lost > 0 {
         state.counters.lost.fetch_add(lost, Ordering::Relaxed);
-        tracing::warn!(count = lost, "attempts had lost their lease; what they wrote was dropped");
+        tracing::warn!(count = lost, "attempts had lost their lease; their outcomes were dropped");
     }
     state.counters.writes.fetch_add(1, Ordering::Relaxed);
     state.counters.ends.fetch_add(written.replies.len() as u64, Ordering::AcqRel);
@@ -183,7 +183,7 @@ fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &m
         tracing::warn!(
             count = written.locked.len(),
             task = %written.locked[0].finish.id,
-            "somebody else's transaction holds tasks locked that have ended; they are tried again"
+            "another transaction locks tasks that have ended; their outcomes are tried again"
         );
     }
     locked.extend(written.locked);

@@ -293,7 +293,7 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
                 Attempt::new(queued.claimed, queued.claim, state.engine.clone()).end(Outcome::Failed(failure));
             }
             Err(error) => {
-                tracing::warn!(task = %queued.claimed.id, %error, "its parents' results cannot be read; it is given back");
+                tracing::warn!(task = %queued.claimed.id, %error, "the results of its parents cannot be read; the task is given back");
                 // Delayed, because a released task may be claimed again at once.
                 tokio::select! {
                     () = tokio::time::sleep(GIVE_BACK_AFTER) => {}

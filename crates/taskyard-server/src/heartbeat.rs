@@ -144,7 +144,7 @@ async fn fence(state: &State) {
         let (doubt, end) = thresholds(config.lease);
         if age >= end {
             if set_lease(state, Lease::Over) {
-                tracing::error!("no heartbeat for {age:?}: the lease may be over; dropping what runs");
+                tracing::error!("no heartbeat for {age:?}: the lease may have expired; interrupting running tasks");
                 state.drop_work(Interrupt::Release);
             }
         } else if age >= doubt && *state.lease.borrow() == Lease::Good && set_lease(state, Lease::Doubtful) {
@@ -163,7 +163,7 @@ fn thresholds(lease: Duration) -> (Duration, Duration) {
 
 /// Handles being declared dead: drops all work and registers again under a new id.
 async fn rise_again(state: &State) {
-    tracing::error!(server = %state.id(), "this server was declared dead; it drops its work and enters again");
+    tracing::error!(server = %state.id(), "this server was declared dead; it drops its tasks and registers again");
     set_lease(state, Lease::Over);
     state.drop_work(Interrupt::Release);
     let mut backoff = Backoff::default();
@@ -183,7 +183,7 @@ async fn rise_again(state: &State) {
             }
             Err(error) => {
                 state.note(&error);
-                tracing::warn!(%error, "cannot enter again; trying again");
+                tracing::warn!(%error, "cannot register again; trying again");
             }
         }
         backoff.pause().await;

@@ -81,7 +81,7 @@ impl Hooks {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => {
-                    tracing::error!(%error, "the system refuses what a hook on death needs; trying again later");
+                    tracing::error!(%error, "the system refuses resources for a hook on death; trying again later");
                     let _ = heard.send(Heard::NoHook);
                     return;
                 }

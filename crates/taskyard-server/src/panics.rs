@@ -54,5 +54,5 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the task panicked with a value that is no text".into())
+        .unwrap_or_else(|| "the task panicked with a value that is not text".into())
 }

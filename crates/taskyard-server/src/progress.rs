@@ -293,7 +293,10 @@ fn checked(what: &'static str, amount: impl Amount) -> Result<f64> {
     if amount.is_finite() && amount >= 0.0 {
         return Ok(amount);
     }
-    Err(Error::InvalidArgument { what, why: format!("{amount} is no number of steps: give a finite one from 0 up") })
+    Err(Error::InvalidArgument {
+        what,
+        why: format!("{amount} is not a number of steps: give a finite number, 0 or more"),
+    })
 }
 
 /// Returns a gauge on the process's clock for an attempt whose context contains the entry of an earlier one. Continues

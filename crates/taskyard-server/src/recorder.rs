@@ -139,7 +139,7 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece
             Piece::Written(_) => {}
             Piece::Refused { error, alone: true } if error.is_about_the_value() => {
                 tracing::error!(task = %record.id, %error, lines = record.logs.len(),
-                    context = record.context.is_some(), "the database stores this in no way; it is dropped");
+                    context = record.context.is_some(), "the database refuses every form of this write; it is dropped");
                 live.refuse(record, &error);
             }
             // Not the record's fault: written later, or with the end.
@@ -174,7 +174,7 @@ async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<Piece<WriteReply>> 
         if !failed.away {
             refusals += 1;
             if error.is_about_the_value() || refusals >= WHOLE_TRIES {
-                tracing::warn!(%error, tasks = batch.len(), "the database refuses what tasks log and set");
+                tracing::warn!(%error, tasks = batch.len(), "the database refuses log lines and context of tasks");
                 let part = |range: Range<usize>| -> BoxFuture<'_, _> {
                     Box::pin(async move { Failed::check(attempt(store, &batch[range]).await, store).await })
                 };
@@ -182,7 +182,7 @@ async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<Piece<WriteReply>> 
             }
         }
         if backoff.tries() % 10 == 0 {
-            tracing::warn!(%error, tasks = batch.len(), "cannot record what tasks log and set; trying again");
+            tracing::warn!(%error, tasks = batch.len(), "cannot store log lines and context of tasks; trying again");
         }
         backoff.pause().await;
     }

@@ -266,8 +266,8 @@ fn missing_state(missing: impl Iterator<Item = (&'static str, &'static str)>) ->
     let states: Vec<String> =
         by_state.iter().map(|(state, kinds)| format!("State<{state}> ({})", list(kinds))).collect();
     let why = format!(
-        "tasks take a state that the queue was not given: {}. Call `.state(value)` on the queue with each of them first; if another \
-         program runs these tasks, call `.skip_missing_state()`, and they are left to it",
+        "tasks take a state that the queue does not have: {}. Call `.state(value)` on the queue with each of them first; if another \
+         program runs these tasks, call `.skip_missing_state()`, which leaves them to it",
         states.join(", ")
     );
     Err(Error::InvalidArgument { what: "state", why })

@@ -156,7 +156,7 @@ async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig, serves: &
             // A duplicate id means that the reply to an earlier attempt was lost: the row exists.
             Ok(()) | Err(Error::DuplicateId(_)) => return Ok(()),
             Err(error) if error.is_transient() && began.elapsed() < ENTER_MAX => {
-                tracing::warn!(%error, "cannot enter the database; trying again");
+                tracing::warn!(%error, "cannot register in the database; trying again");
                 backoff.pause().await;
             }
             Err(error) => return Err(error),
@@ -185,7 +185,7 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
         error = state.database_lost() => return drain::give_up(state, &error).await,
         () = state.reached(Phase::Draining) => ExitReason::Stopped,
         why = broken(&mut loops, &mut fetchers) => {
-            tracing::error!(why, "a loop of the server broke; it drains and exits");
+            tracing::error!(why, "a background loop of the server failed; the server drains and exits");
             state.advance(Phase::Draining);
             ExitReason::Broken
         }
@@ -233,7 +233,7 @@ async fn watch_bodies(state: Arc<State>) {
         }
         let max = state.config().abandoned_max;
         if let Some(abandoned) = state.executors.iter().find_map(|executor| executor.worn_out(max)) {
-            tracing::error!(abandoned, "too many threads had to be given up: the server drains and exits");
+            tracing::error!(abandoned, "too many threads were given up: the server drains and exits");
             state.worn_out.store(true, std::sync::atomic::Ordering::Release);
             state.advance(Phase::Draining);
         } else if state.executors.iter().any(|executor| executor.has_lost_its_runtime()) {

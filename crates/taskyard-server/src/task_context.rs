@@ -139,7 +139,7 @@ impl TaskContext {
         self.state().ok_or_else(|| {
             let name = std::any::type_name::<T>();
             let message = format!(
-                "the task takes State<{name}>, and this queue was given none: call `.state(value)` on it first"
+                "the task takes State<{name}>, which this queue does not have: call `.state(value)` on it first"
             );
             TaskError::fail(message).with_type("NoState").into_error()
         })

@@ -36,7 +36,7 @@ pub(crate) struct Located {
 /// Makes the path absolute, follows links, and checks its directory and file system.
 pub(crate) fn locate(path: &Path, network: bool) -> Result<Located> {
     let absolute = std::path::absolute(path).map_err(|error| file_error(path, &error.to_string()))?;
-    let name = absolute.file_name().ok_or_else(|| file_error(path, "this is no file name"))?.to_owned();
+    let name = absolute.file_name().ok_or_else(|| file_error(path, "this is not a file name"))?.to_owned();
     let directory = absolute.parent().unwrap_or(Path::new("/")).to_path_buf();
     make_own_directory(&directory)?;
     let real = std::fs::canonicalize(&directory).map_err(|error| match error.kind() {
@@ -74,7 +74,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Found> {
         } else if kind.is_socket() || kind.is_fifo() {
             "this is a socket or pipe"
         } else {
-            "this is no regular file"
+            "this is not a regular file"
         };
         return Err(file_error(path, what));
     }
@@ -215,7 +215,7 @@ fn refuse_mounted_file(path: &Path) -> Result<()> {
     }
     Err(file_error(
         path,
-        "the file is mounted alone, so that its write-ahead log lies elsewhere than for those who open it by another path: tasks \
+        "the file is mounted alone, so that its write-ahead log is in another place than for processes that open it by another path: tasks \
          that one side adds are lost on the other; mount the directory, not the file",
     ))
 }

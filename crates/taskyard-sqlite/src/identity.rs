@@ -246,7 +246,7 @@ impl OpenedFile {
         let error = file_error(
             path,
             "it was moved, deleted or replaced, cut short or overwritten, while it was open; nothing more is stored through this \
-             process: put the files in order and start it again",
+             process: restore the files and start it again",
         );
         self.lose(error)
     }

@@ -29,7 +29,7 @@ fn refused(why: &str) -> Error {
 
 fn run(read: &Read<'_>, sql: &str, limit: usize) -> Outcome<Rows> {
     if !begins_reading(sql) {
-        return Err(refused("only a statement that reads is run here").into());
+        return Err(refused("only a read-only statement is allowed here").into());
     }
     let mut batch = rusqlite::Batch::new(read.connection, sql);
     // SQLite's message is returned as it is: the error concerns the statement, not the file.
@@ -39,13 +39,13 @@ fn run(read: &Read<'_>, sql: &str, limit: usize) -> Outcome<Rows> {
         other => refused(&other.to_string()),
     };
     let Some(mut statement) = batch.next().map_err(wrong)? else {
-        return Err(refused("there is no statement").into());
+        return Err(refused("the text contains no statement").into());
     };
     if !matches!(batch.next(), Ok(None)) {
-        return Err(refused("one statement at a time").into());
+        return Err(refused("only one statement is allowed").into());
     }
     if !statement.readonly() {
-        return Err(refused("only a statement that reads is run here").into());
+        return Err(refused("only a read-only statement is allowed here").into());
     }
     let names = (0..statement.column_count()).map(|at| statement.column_name(at).map(str::to_owned));
     let columns = names.collect::<rusqlite::Result<Vec<String>>>()?;

@@ -63,7 +63,7 @@ impl SqliteStore {
         };
         let located = tokio::task::spawn_blocking(locate)
             .await
-            .map_err(|error| Error::Database(format!("opening the file was given up: {error}")))??;
+            .map_err(|error| Error::Database(format!("opening the file was cancelled: {error}")))??;
         let bells = Arc::<Bells>::default();
         let wake = Arc::<Mutex<Option<Wake>>>::default();
         let path = located.path.clone();

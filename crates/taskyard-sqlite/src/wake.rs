@@ -132,7 +132,7 @@ impl Wake {
         if let Ok(mut shared) = self.shared.lock()
             && let Err(error) = shared.write()
         {
-            tracing::debug!(%error, "other processes could not be woken; they poll");
+            tracing::debug!(%error, "other processes could not be notified; they poll");
         }
     }
 }

@@ -113,7 +113,7 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
         let rest = &address["sqlite:".len()..];
         let path = rest.strip_prefix("//").unwrap_or(rest);
         if path.contains("://") {
-            return invalid("sqlite: is followed by no path");
+            return invalid("sqlite: is not followed by a path");
         }
         let is_server = credentials_at(path).is_some() || password_line_at(path).is_some();
         if address.starts_with("sqlite://") && is_server {
@@ -128,11 +128,15 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
     match scheme(address) {
         Some(scheme) if is_postgres(scheme) && address[scheme.len()..].starts_with("://") => Ok(DatabaseKind::Server),
         Some(scheme) if is_postgres(scheme) => invalid("it does not begin with postgresql://"),
+        Some(scheme) if scheme.starts_with("sqlite+") => invalid(
+            "its scheme names a driver of another library: write sqlite:PATH, with a file of the queue's own (an application's SQLite \
+             file cannot hold the queue)",
+        ),
         // The text before `://` is not a password; the text before a single colon may be.
         Some(scheme) if address[scheme.len()..].starts_with("://") => {
             Err(Error::InvalidUrl(format!("`{scheme}` is neither postgresql nor sqlite")))
         }
-        Some(_) => invalid("what stands before its colon is neither postgresql nor sqlite"),
+        Some(_) => invalid("the scheme before its colon is neither postgresql nor sqlite"),
         None if is_no_path(address) => invalid(
             "it looks like a server's address without postgresql:// (a file with such a name is written sqlite:PATH)",
         ),

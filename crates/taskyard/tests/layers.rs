@@ -454,7 +454,10 @@ async fn hooks_before_additions_hold_for_schedules_and_inline_runs() {
     let (queue, _directory) = queue().await;
     let queue = queue.on_pre_create(|_| Err("no"));
     let refused = queue.add_schedule(taskyard::Schedule::new("nightly", "@daily", double(1))).await.unwrap_err();
-    assert!(matches!(&refused, Error::InvalidArgument { why, .. } if why.contains("a hook refuses")), "{refused}");
+    assert!(
+        matches!(&refused, Error::InvalidArgument { why, .. } if why.contains("a create hook refused")),
+        "{refused}"
+    );
     let refused = queue.run_inline(double(1)).await.unwrap_err();
-    assert!(refused.message().contains("a hook refuses"), "{refused}");
+    assert!(refused.message().contains("a create hook refused"), "{refused}");
 }

@@ -1,6 +1,6 @@
-"""Workers of one's own: a ``Worker`` subclass, a pool of them, and a program that runs it.
+"""Custom workers: a ``Worker`` subclass, a pool of them, and a program that runs the pool.
 
-``python crew.py`` takes and runs tasks until SIGTERM or Ctrl-C: what runs may end, what is left is given back.
+``python crew.py`` runs tasks until SIGTERM or Ctrl-C. Then running tasks may finish, and the remaining ones are given back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger("crew")
 
 
 class CountingWorker(Worker):
-    """Does something around each task; the base does the rest."""
+    """Counts and logs each task after the base class has run it."""
 
     done: Counter[str] = Counter()
 

@@ -1,6 +1,6 @@
-"""Files as tasks, with their progress: an upload that is stored under a name of ours, and read in chunks.
+"""Tasks that process files and report progress: an upload is stored under a generated name and read in chunks.
 
-The workers of this one live in the application's own process.
+The workers run in the application's own process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ app = FastAPI(lifespan=pool.lifespan)
 
 
 class StepTask(Task):
-    """Ten steps, each of them told."""
+    """Runs some steps and reports each."""
 
     def __init__(self, steps: int = 10) -> None:
         self.steps = steps
@@ -41,7 +41,7 @@ class StepTask(Task):
 
 
 class FileProcessor(Task):
-    """Reads a file in chunks. Its size is known before: a total that grows with what was read would be 100 % all along."""
+    """Reads a file in chunks. The total is set first: one that grew with the bytes read would always show 100 %."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class FileProcessor(Task):
 @app.post("/process-file", status_code=202)
 async def process_file(file: UploadFile) -> dict[str, str]:
     UPLOADS.mkdir(exist_ok=True)
-    # The client's name is for people only: it may be `../../etc/passwd`.
+    # Never use the client's file name as a path: it may be `../../etc/passwd`.
     path = UPLOADS / uuid.uuid4().hex
     path.write_bytes(await file.read())
     return {"task_id": await queue.enqueue(FileProcessor(str(path))), "status": "queued"}

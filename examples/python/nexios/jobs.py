@@ -1,4 +1,4 @@
-"""Jobs by the clock in FastAPI: declared ones, and ones that are added and removed while all runs.
+"""Scheduled jobs in FastAPI: declared in code, and added and removed at run time.
 
 ``uvicorn jobs:app``
 """
@@ -17,18 +17,18 @@ app = FastAPI(lifespan=scheduler.lifespan)
 
 @scheduler.schedule(delay=timedelta(seconds=0.2))
 async def cleanup_old_files() -> str:
-    """Once, however often the application starts."""
+    """Runs once, however often the application starts."""
     return "clean"
 
 
 @scheduler.schedule(cron="0 0 * * *")
 async def daily_report() -> str:
-    """Every midnight in Berlin."""
+    """Runs every midnight in Berlin."""
     return "reported"
 
 
 class BackupJob(CronJob):
-    """Saves one path."""
+    """Saves a path."""
 
     def __init__(self, backup_path: str) -> None:
         self.backup_path = backup_path

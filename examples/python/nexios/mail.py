@@ -17,7 +17,7 @@ app = FastAPI(lifespan=queue.tasks.lifespan())
 
 
 class EmailTask(Task, queue="mail", max_retries=5):
-    """One mail. Its attributes are what is stored of it."""
+    """Sends a mail. The instance's attributes are stored with the task."""
 
     def __init__(self, to: str, subject: str, body: str, attachments: list[str] | None = None) -> None:
         self.to = to
@@ -28,7 +28,7 @@ class EmailTask(Task, queue="mail", max_retries=5):
     async def execute(self) -> dict[str, Any]:
         await asyncio.sleep(0.05)
         if "@" not in self.to:
-            raise ValueError(f"{self.to!r} is no address")
+            raise ValueError(f"{self.to!r} is not an address")
         return {"to": self.to, "subject": self.subject, "sent_at": datetime.now(timezone.utc).isoformat()}
 
 

@@ -1,6 +1,6 @@
-"""The same in a Nexios application: ``pip install nexios``, then ``uvicorn nexios_app:app``.
+"""The same tasks in a Nexios application: ``pip install nexios``, then ``uvicorn nexios_app:app``.
 
-The queue and its workers begin and end with the application.
+The queue and its workers start and stop with the application.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from taskyard.workers import WorkerPool
 app = NexiosApp(title="Tasks")
 queue = TaskQueue()
 pool = WorkerPool(queue, num_workers=2)
-# The pool runs what the jobs add.
+# The pool runs the tasks that the jobs add.
 scheduler = Scheduler(queue=queue, workers=0)
 
 

@@ -1,7 +1,7 @@
-"""A shop's night: a report by the clock, an import that survives a crash, mails with retries and dead letters, and a sum
+"""A shop's nightly work: a scheduled report, an import that survives a crash, mails with retries and dead letters, and a sum
 of parts. ``taskyard serve app:app`` and ``taskyard queue start --app app:app --workers 2`` run it; ``POST /night`` starts it.
 
-The shop's own rows live in ``SHOP_DB`` (default ``shop.db``), its mails go to ``SHOP_SMTP`` (default ``127.0.0.1:2525``).
+The shop's own rows are stored in ``SHOP_DB`` (default ``shop.db``), its mails are sent to ``SHOP_SMTP`` (default ``127.0.0.1:2525``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from taskyard.queued_task import get_context, get_current_task, getLogger, on_de
 from taskyard.scheduler import Scheduler
 
 queue = QueuedTasks()
-# Whoever runs tasks runs these jobs, too: this process only declares them.
+# This process only declares the jobs; the workers that run tasks run them, too.
 scheduler = Scheduler("Europe/Berlin", tasks=queue, workers=0)
 app = FastAPI(lifespan=queue.lifespan(scheduler.lifespan))
 log = getLogger("shop")
@@ -31,7 +31,7 @@ log = getLogger("shop")
 
 @contextmanager
 def shop() -> Iterator[sqlite3.Connection]:
-    """The shop's own database, in one transaction."""
+    """Opens the shop's own database in a transaction."""
     connection = sqlite3.connect(os.environ.get("SHOP_DB", "shop.db"), timeout=30)
     try:
         connection.executescript(
@@ -50,7 +50,7 @@ def shop() -> Iterator[sqlite3.Connection]:
 
 
 def store(attempt: int, first: int, stop: int) -> None:
-    """One range of items. Again, it changes nothing: the last range may be done twice after a crash."""
+    """Stores a range of items. Idempotent, because the last range may be stored twice after a crash."""
     with shop() as connection:
         rows = ((id, id % 10, id * 7 % 1_000) for id in range(first, stop))
         connection.executemany("insert or ignore into item values (?, ?, ?)", rows)
@@ -58,7 +58,7 @@ def store(attempt: int, first: int, stop: int) -> None:
 
 
 async def import_items(count: int, size: int = 1_000) -> int:
-    """Imports items by ranges of ids; after a crash it goes on where it was."""
+    """Imports items by ranges of ids; resumes after a crash."""
     progress = ProgressTracker.of_task(resume=True)
     progress.set_total(count)
     async for first, stop in Cursor("items").ranges(0, count, size):
@@ -73,11 +73,11 @@ async def import_items(count: int, size: int = 1_000) -> int:
 
 @task(queue="mail", retry=RetryPolicy(max_retries=8, backoff=0.1, cap=2))
 def send_mail(to: str, subject: str) -> str:
-    """Sends one mail. What the other side refuses for now is tried again, what it refuses for good is a dead letter."""
+    """Sends a mail. Retries a temporary refusal of the mail server; a permanent refusal makes the task a dead letter."""
     host, _, port = os.environ.get("SHOP_SMTP", "127.0.0.1:2525").partition(":")
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "shop@example.org", to, subject
-    # The same in every attempt: whoever gets it twice may tell.
+    # The same in every attempt, so that a recipient can detect a duplicate.
     message["Message-ID"] = f"<{get_current_task().idempotency_key}@shop.example.org>"
     message.set_content("Thank you for your order.")
     with smtplib.SMTP(host, int(port), timeout=10) as smtp:
@@ -94,7 +94,7 @@ def send_mail(to: str, subject: str) -> str:
 
 @on_death
 def alarm(dead: dict[str, Any]) -> None:
-    """Somebody must look at what is given up: once for each dead letter."""
+    """Records an alarm, once for each dead letter."""
     with shop() as connection:
         connection.execute("insert into alarm values (?, ?)", (dead["id"], dead["error"]["message"]))
 
@@ -103,7 +103,7 @@ def alarm(dead: dict[str, Any]) -> None:
 
 
 def total(first: int, stop: int) -> int:
-    """What the items of some regions cost, in cents."""
+    """Returns the total price of the items of some regions, in cents."""
     with shop() as connection:
         query = "select coalesce(sum(cents), 0) from item where region >= ? and region < ?"
         found: int = connection.execute(query, (first, stop)).fetchone()[0]
@@ -111,13 +111,13 @@ def total(first: int, stop: int) -> int:
 
 
 def summary(_: int, totals: list[int]) -> dict[str, Any]:
-    """The sum of the parts."""
+    """Adds up the totals of the parts."""
     return {"parts": len(totals), "cents": sum(totals)}
 
 
 @scheduler.schedule(cron="0 3 * * *", id="nightly report", overlap="queue_one")
 def nightly_report() -> int:
-    """Writes how many items there are, every night at three in Berlin."""
+    """Stores the number of items, every night at three in Berlin."""
     with shop() as connection:
         items: int = connection.execute("select count(*) from item").fetchone()[0]
         connection.execute("insert into report values (?, ?)", (get_context("schedule.fire_at"), items))
@@ -129,10 +129,10 @@ def nightly_report() -> int:
 
 @app.post("/night", status_code=202)
 async def night(tasks: TasksDep, items: int = 100_000, customers: int = 20) -> dict[str, Any]:
-    """Begins the night: the import, then the sum of its parts; and the mails meanwhile."""
+    """Adds the night's tasks: the import, then the sum of its parts; and the mails."""
     load = tasks.call(import_items, items)
     parts = [tasks.call(total, first, stop, parent=load) for first, stop in id_ranges(0, 10, 2)]
-    # Its arguments are results: that of the import, and those of the parts.
+    # The arguments are replaced by results: of the import, and of the parts.
     report = tasks.call(summary, load, parts)
     refs = tasks.add_tasks([load, *parts, report])
     mails = [tasks.add_task(send_mail, f"customer-{n}@example.org", "Your order") for n in range(customers)]
@@ -141,7 +141,7 @@ async def night(tasks: TasksDep, items: int = 100_000, customers: int = 20) -> d
 
 @app.get("/tasks/{id}")
 async def show(id: str, tasks: TasksDep) -> dict[str, Any]:
-    """How far a task is."""
+    """Returns a task's state and progress."""
     ref = tasks.get(id)
     try:
         return {"state": await ref.get_state(), "progress": await ref.get_progress()}

@@ -1,4 +1,4 @@
-"""References: ask a task how it is, wait for it, cancel it."""
+"""References: read a task's state, wait for it, cancel it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to create tasks: simple ones, dependent ones, many at once, later ones, unique ones, with options of any name."""
+"""Ways to add tasks: single, dependent, in bulk, delayed, unique, and with options that share a parameter's name."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ async def report(year: int) -> str:
 
 async def main() -> None:
     async with QueuedTasks() as tasks:
-        # Fire and forget: it is written in the background; the end of the block waits for it.
+        # Fire and forget: written in the background; the end of the block waits for it.
         tasks.add_task(send_email, "ada@example.org", "Welcome")
 
-        # The id at once, or once the task is durable.
+        # The id is known at once; `get_task_id` waits until the task is durable.
         mail = tasks.add_task(send_email, "bob@example.org", "Welcome")
         assert mail.id == await mail.get_task_id()
 
-        # One waits for another, or for several.
+        # Dependent tasks wait for a parent, or for several.
         order = tasks.add_task(process_order, 7)
         confirmation = tasks.add_task(send_confirmation, 7, parent=order)
         both = tasks.add_task(send_email, "boss@example.org", "All done", parents=[mail, confirmation])
 
-        # All or none, in one write.
+        # In bulk: all are stored or none, in one write.
         bulk = tasks.add_tasks([(process_order, number) for number in range(100)])
 
-        # Later, with other retries, at most once at a time.
+        # Delayed, with a retry policy of its own, and unique.
         tomorrow = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=1)
         later = tasks.add_task(process_order, 8, run_at=tomorrow)
         careful = tasks.add_task(
@@ -52,7 +52,7 @@ async def main() -> None:
         again = tasks.add_task(process_order, 10, unique=Unique("order-10", hold=3600))
         assert await again.get_task_id() == once.id and again.existing
 
-        # A function whose parameter is called like an option.
+        # A function whose parameter has the name of an option.
         urgent = tasks.using(priority=5).add_task(send_email, "eve@example.org", "Hurry", priority="high")
 
         # Defaults by a decorator.

@@ -1,4 +1,4 @@
-"""Failures: who is retried and when, what is given up, and dead letters put right."""
+"""Failures: which are retried and when, which are final, and how to correct dead letters."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from taskyard.queued_task import get_current_task
 
 
 class Refused(Exception):
-    """It makes no sense to try that again."""
+    """An error that a retry cannot solve."""
 
 
-#: Three retries after pauses around 0.1 s, 0.2 s and 0.4 s; none at all of what was refused.
+#: Three retries after about 0.1 s, 0.2 s and 0.4 s; none for ``Refused``.
 POLITE = RetryPolicy(max_retries=3, backoff=0.1, cap=5, never=(Refused,))
 
 
 @task(retry=POLITE)
 async def call_partner(answer: int) -> str:
-    """What a partner's service answers decides what happens next."""
+    """Maps the status code of a partner's service to a retry, a delay or a final failure."""
     if get_current_task().attempt == 1 and answer == 429:
         raise Retry("too many requests", after=0.05)  # as its Retry-After says
     if get_current_task().attempt == 1 and answer == 503:
-        raise Snooze(0.05)  # it is being serviced: later, and that costs no retry
+        raise Snooze(0.05)  # in maintenance: run later, without using a retry
     if answer == 410:
-        raise Fail("it is gone for good")  # whatever retries are left
+        raise Fail("it is gone for good")  # final, even if retries are left
     if answer == 403:
         raise Refused("not for us")
     return f"attempt {get_current_task().attempt}"
@@ -38,7 +38,7 @@ async def try_all(tasks: QueuedTasks) -> list[Any]:
 
 
 async def put_right(tasks: QueuedTasks) -> dict[str, Any]:
-    """Dead letters: found, looked at, changed and run again."""
+    """Lists, shows, edits and retries dead letters."""
     dead = tasks.dead
     found = await dead.list(function=call_partner, error=Refused)
     shown = await dead.show(found[0]["id"])

@@ -18,7 +18,7 @@ app = FastAPI(lifespan=queue.lifespan())
 
 
 async def may_see(request: Request, id: str) -> bool:
-    """Whose task it is: here everybody's who does not say that he is nobody."""
+    """Returns whether the request may see the task: here always, except for the user ``nobody``."""
     return request.headers.get("x-user") != "nobody"
 
 
@@ -41,7 +41,7 @@ async def add(number: int, tasks: TasksDep) -> dict[str, Any]:
 
 
 async def follow(tasks: QueuedTasks, number: int) -> list[str]:
-    """The same without HTTP, from any process."""
+    """Follows a task without HTTP, which works from any process."""
     seen: list[str] = []
     async for event in tasks.add_task(count_to, number).watch():
         if event.type not in seen:

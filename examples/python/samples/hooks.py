@@ -1,4 +1,4 @@
-"""Hooks carry who is asking from the request into the task. Importing this module registers them."""
+"""Hooks that carry the current user from the request into the task. Importing this module registers them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from taskyard.queued_task import getLogger, on_death, on_post_run, on_pre_create
 
 @on_pre_create
 async def capture_user(task: Any) -> None:
-    """In the caller's own context, before the task is stored."""
+    """Runs in the caller's context, before the task is stored."""
     task.context.update({"user": context.get_user()})
 
 
 @on_pre_run
 async def restore_user(task: Any) -> None:
-    """In the task's context, before its body."""
+    """Runs in the task's context, before its body."""
     context.set_user(task.context.get("user"))
 
 
 @on_post_run
 async def after(task: Any, result: Any = None, error: Any = None) -> None:
-    """Once after each attempt."""
+    """Runs once after each attempt."""
     getLogger("audit").info("%s of %s: %s", task.name, context.get_user(), "failed" if error else "done")
 
 
 @on_death
 def died(dead: dict[str, Any]) -> None:
-    """Once for each task that is given up, in some worker."""
+    """Runs once for each dead letter, in one of the workers."""
     getLogger("audit").error("%s of %s is dead: %s", dead["kind"], dead["id"], dead["error"]["message"])
 
 

@@ -1,4 +1,4 @@
-"""What a task can say and ask while it runs."""
+"""The functions that a task can call while it runs: context, progress, logging, cancellation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ async def complex_data_processing(dataset_id: int, rows: int) -> dict[str, objec
 
     set_context("progress.total", rows)
     for row in range(rows):
-        # Many small changes become few writes; the last one is always stored.
+        # Without a commit, many small changes become few writes; the last one is always stored.
         set_context("progress.completed", row + 1, auto_commit=False)
         if is_cancelled():
             break

@@ -1,4 +1,4 @@
-"""Functions defined on the spot: nested ones, lambdas and closures travel serialised and signed, without any set-up."""
+"""Nested functions, lambdas and closures as tasks: they are serialised and signed without any setup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def add_dynamic_tasks(tasks: QueuedTasks, encrypt: bool) -> list[QueuedTaskRef[o
         return item * 1000
 
     async def dynamic_processing(items: list[int]) -> list[int]:
-        # `encrypt` and `encrypted` come along.
+        # `encrypt` and `encrypted` are serialised with the function.
         return [encrypted(item) if encrypt else item for item in items]
 
     return [tasks.add_task(dynamic_processing, [1, 2, 3]), tasks.add_task(lambda: "from a lambda")]

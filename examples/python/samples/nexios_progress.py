@@ -28,7 +28,7 @@ async def process(steps: int) -> int:
 @app.post("/process")
 async def begin(request: Request, response: Response) -> Response:
     ref = tasks.add_task(process, int(request.query_params.get("steps", "20")))
-    # Nobody hears of a task that is not durable.
+    # Wait until the task is durable before the client learns its id.
     id = await ref.get_task_id()
     return response.json({"task_id": id, "status": "queued"}, status_code=202, headers={"Location": f"/task/{id}"})
 

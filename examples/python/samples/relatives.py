@@ -1,4 +1,4 @@
-"""Tasks that need each other's results: references, chains, groups, fan-in, ranges of ids."""
+"""Tasks that use each other's results: references, chains, groups, fan-in, ranges of ids."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def report(parts: list[int]) -> dict[str, int]:
 
 
 async def relate(tasks: QueuedTasks) -> list[Any]:
-    # A reference as an argument is a parent, and then its result.
+    # A reference as an argument makes the task a parent and is replaced by its result.
     merged = tasks.add_task(merge, tasks.add_task(load, "a.csv"), tasks.add_task(load, "long.csv"))
-    # Each runs when the one before it is done, and gets its result first.
+    # Each runs when the previous one is done, with its result as the first argument.
     chained = tasks.add_chain([tasks.call(load, "b.csv"), double, double])
-    # Ranges of ids in parallel, and one task behind them all: added together, or not at all.
+    # Ranges of ids in parallel, and a task after all of them; all are added or none.
     summed = tasks.add_fan_in([tasks.call(total, first, past) for first, past in id_ranges(0, 1_000, 300)], report)
     return [await merged.wait(20), await chained[-1].wait(20), await summed.then.wait(20)]

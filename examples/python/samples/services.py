@@ -1,4 +1,4 @@
-"""Services: what endpoints and tasks are given by their class, and another one in tests."""
+"""Services: objects that are injected into endpoints and tasks by their class, and can be replaced in tests."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ register_service(Mailer("localhost"), force=True)
 
 
 async def send(to: str, mailer: Mailer = Inject(Mailer), tasks: QueuedTasks = Inject(QueuedTasks)) -> str:
-    """A task: its services are filled in by the worker."""
+    """A task whose services are injected by the worker."""
     return mailer.send(to)
 
 
 def configure() -> None:
-    """Settings of this process, while it runs."""
+    """Changes settings of this process at run time."""
     config = get_service(QueuedTaskConfig)
     config.max_workers = 8
     config.task_timeout = 600

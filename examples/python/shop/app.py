@@ -1,6 +1,6 @@
 """A shop: orders with a dependent confirmation, and a gallery whose pictures become thumbnails in parallel.
 
-Run it with ``taskyard serve app:app --workers 2``; the pictures lie in ``gallery/``.
+Run it with ``taskyard serve app:app --workers 2``; the pictures are in ``gallery/``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GALLERY = pathlib.Path("gallery")
 
 @app.post("/orders", status_code=202)
 async def create_order(order: dict[str, int], tasks: TasksDep) -> dict[str, str]:
-    """Queues the order and its confirmation; the answer is sent once both are stored."""
+    """Adds the order and its confirmation; the response is sent once both are stored."""
     process = tasks.add_task(process_order, order["id"], order["quantity"])
     confirm = tasks.add_task(confirm_order, order["id"], parent=process, queue="mail")
     return {"order": process.id, "confirmation": confirm.id}
@@ -26,7 +26,7 @@ async def create_order(order: dict[str, int], tasks: TasksDep) -> dict[str, str]
 
 @app.post("/gallery", status_code=202)
 async def process_gallery(tasks: TasksDep, size: int = 128) -> dict[str, object]:
-    """Queues one task for each picture, and a report that waits for all of them."""
+    """Adds a task for each picture, and a report that waits for all of them."""
     pictures = sorted(str(path) for path in GALLERY.glob("*.png"))
     if not pictures:
         raise HTTPException(404, "there are no pictures")
@@ -38,7 +38,7 @@ async def process_gallery(tasks: TasksDep, size: int = 128) -> dict[str, object]
 
 @app.get("/tasks/{id}")
 async def show(id: str, tasks: TasksDep) -> dict[str, object]:
-    """What a client polls."""
+    """Returns state, progress and result, for clients that poll."""
     task = tasks.get(id)
     try:
         state = await task.get_state()
@@ -52,5 +52,5 @@ async def show(id: str, tasks: TasksDep) -> dict[str, object]:
 
 @app.delete("/tasks/{id}", status_code=202)
 async def cancel(id: str, tasks: TasksDep) -> None:
-    """Asks for the end of a task; nobody needs to wait for it."""
+    """Requests the cancellation of a task without waiting for it."""
     tasks.get(id).cancel()

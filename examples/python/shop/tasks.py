@@ -1,4 +1,4 @@
-"""What the shop does behind its answers: plain functions."""
+"""The shop's background tasks, as plain functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskyard.queued_task import get_parent_results, getLogger, set_context
 
 
 async def process_order(order_id: int, quantity: int) -> dict[str, Any]:
-    """Packs one piece after the other, and says how far it is."""
+    """Packs the pieces one by one and reports progress."""
     log = getLogger("shop.orders")
     log.info("order %d: %d pieces", order_id, quantity)
     set_context("progress.total", quantity)
@@ -22,14 +22,14 @@ async def process_order(order_id: int, quantity: int) -> dict[str, Any]:
 
 
 async def confirm_order(order_id: int) -> str:
-    """Runs once the order is processed, and has its result."""
+    """Runs after the order is processed, with its result."""
     (order,) = await get_parent_results()
     getLogger("shop.mail").info("confirming order %d", order_id)
     return f"order {order['order_id']} with {order['packed']} pieces is on its way"
 
 
 def make_thumbnail(picture: str, size: int) -> dict[str, Any]:
-    """A sync function: it runs on a thread of a worker process, so several run in parallel in several processes."""
+    """Runs on a thread of a worker process, because it is a sync function; several processes run several in parallel."""
     source = pathlib.Path(picture)
     target = source.with_suffix(".thumbnail.jpg")
     with Image.open(source) as image:
@@ -40,6 +40,6 @@ def make_thumbnail(picture: str, size: int) -> dict[str, Any]:
 
 
 def report_gallery() -> dict[str, Any]:
-    """Sums up what its parents gave."""
+    """Adds up the results of its parents."""
     thumbnails = get_parent_results()
     return {"pictures": len(thumbnails), "bytes": sum(each["bytes"] for each in thumbnails)}

@@ -3,7 +3,7 @@ CREATE TABLE IF NOT EXISTS subscriber (
     email text NOT NULL UNIQUE
 );
 CREATE TABLE IF NOT EXISTS mail (
-    -- The task that sends it: a second run of it sends nothing again.
+    -- The task that sends the mail; the key prevents that a second run sends it again.
     task_id uuid PRIMARY KEY,
     subscriber_id bigint NOT NULL REFERENCES subscriber,
     subject text NOT NULL

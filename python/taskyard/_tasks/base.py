@@ -86,8 +86,8 @@ class _Told(Generic[T]):
 
     def __set__(self, task: Task, value: NoReturn) -> None:
         raise AttributeError(
-            f"`{self.name}` is what the queue tells of a {type(task).__qualname__} and cannot be set: "
-            "name your attribute otherwise, or give an option to enqueue(...)"
+            f"`{self.name}` is set by the queue on a {type(task).__qualname__} and cannot be assigned: "
+            "use another name for your attribute, or pass an option to enqueue(...)"
         )
 
 
@@ -138,8 +138,8 @@ class Task(_identity.TaskClass):
         taken = KNOWN & (set(cls.__dict__) | set(cls.__dict__.get("__annotations__", ())))
         if taken:
             raise TypeError(
-                f"class {cls.__qualname__} defines {', '.join(f'`{name}`' for name in sorted(taken))}, which the queue tells "
-                f"of every task: name it otherwise, or give an option as a keyword of the class: "
+                f"class {cls.__qualname__} defines {', '.join(f'`{name}`' for name in sorted(taken))}, which the queue sets "
+                f"on every task: use another name, or pass an option as a keyword of the class: "
                 f"class {cls.__name__}(Task, queue=...)"
             )
         inherited: dict[str, Any] = {}

@@ -190,7 +190,7 @@ class Hand(Worker):
                     self._notes.pop(running.slot, None)
                 running.note()
         except Exception:
-            log.exception("what task %s wanted stored could not be", running.id)
+            log.exception("the data of task %s could not be stored", running.id)
         running.over = True
         say(running.slot)
         try:
@@ -315,7 +315,7 @@ class Held:
             else:
                 error = owner.exception()
                 assert error is not None
-                log.error("task %s has failed: the worker that took it broke: %s", claim.id, error)
+                log.error("task %s has failed: the worker that took it failed: %s", claim.id, error)
                 quietly(claim.fail(error), self.loop, self._spawned)
 
     # ------------------------------------------------------------------------------------------------------- closing
@@ -350,7 +350,9 @@ class Held:
                 # Only hooks on death may still run.
                 await asyncio.wait_for(_loops.answer(server.stop(STOP_MAX - 2.0)), STOP_MAX)
         except (asyncio.TimeoutError, TaskyardError) as error:
-            log.error("what this process had taken could not be given back: %s; its lease settles that", error)
+            log.error(
+                "tasks taken by this process could not be given back: %s; they run again when its lease has expired", error
+            )
         finally:
             _loops.box().off(self._token)
 
@@ -427,7 +429,7 @@ def _at_exit() -> None:
         try:
             _abandon(engine)
         except Exception as error:  # the process ends in any case
-            log.error("giving back what this process had taken failed: %s", error)
+            log.error("giving back the tasks taken by this process failed: %s", error)
 
 
 def _forked() -> None:

@@ -89,7 +89,7 @@ def current(cls: type[Task], stored: dict[str, Any], recorded: list[str] | None)
             found.setdefault(renamed[name], value)
         elif name in (recorded or ()) and not hasattr(cls, name):
             raise InvalidArgument(
-                f"a stored `{_classes.class_name(cls)}` has the attribute `{name}`, which its class declares no more",
+                f"a stored `{_classes.class_name(cls)}` has the attribute `{name}`, which its class no longer declares",
                 hint=f"annotate it in the class if it still has it, or {_restore.ALIAS}",
             )
         else:

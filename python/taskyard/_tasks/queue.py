@@ -220,7 +220,7 @@ class TaskQueue:
         engine = self._engine("dequeue")
         wait = 1e9 if timeout is None else _seconds("timeout", timeout)
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise InvalidArgument(f"dequeue: count: {count!r} is no whole number from 1 up")
+            raise InvalidArgument(f"dequeue: count: {count!r} is not a whole number, 1 or more")
         chosen = [queues] if isinstance(queues, str) else None if queues is None else [str(queue) for queue in queues]
         if chosen is None and self.name is not None:
             chosen = [self.name]
@@ -267,7 +267,7 @@ class TaskQueue:
         port = self._tasks._via
         if not isinstance(port, _port.Engine):
             raise WrongState(
-                f"{what}: a worker of `taskyard queue start` runs what its server hands it, and takes nothing by itself",
+                f"{what}: a worker of `taskyard queue start` runs the tasks that its server assigns, and cannot take tasks itself",
                 hint=f"call {what} in a process of your own",
             )
         return port
@@ -302,7 +302,7 @@ class TaskQueue:
         False if it came too late. Raises ``InvalidArgument`` for any other type of ``error``.
         """
         if not isinstance(error, (str, BaseException)):
-            raise InvalidArgument(f"fail_task: {error!r} is neither a text nor an exception")
+            raise InvalidArgument(f"fail_task: {error!r} is neither a string nor an exception")
         claim = self._claim(id)
         return claim is not None and await _there(claim, claim.fail(error, retry))
 

@@ -22,7 +22,7 @@ def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec
     name = type(task).__qualname__
     payload = task.to_payload()
     if not isinstance(payload, dict) or any(type(key) is not str for key in payload):
-        raise InvalidArgument(f"{name}.to_payload() gave no dict whose keys are texts, but {payload!r}")
+        raise InvalidArgument(f"{name}.to_payload() did not return a dict with strings as keys, but {payload!r}")
     encoder = _codec.Encoder("the attributes of a task", nesting_max=nesting_max, dill=dill)
     encoder.otherwise = (
         f', or store what it is made from: override to_payload and from_payload in {name}; dill by serializer="dill"'
@@ -54,7 +54,7 @@ def rebuilt(cls: type[Task], attributes: dict[str, Any]) -> Task:
     """Creates an object of a class from its payload."""
     task = cls.from_payload(attributes)
     if not isinstance(task, cls):
-        raise InvalidArgument(f"{cls.__qualname__}.from_payload() gave {task!r}, which is no {cls.__qualname__}")
+        raise InvalidArgument(f"{cls.__qualname__}.from_payload() returned {task!r}, which is not a {cls.__qualname__}")
     return task
 
 

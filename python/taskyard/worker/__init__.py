@@ -99,7 +99,7 @@ class Worker:
                 getattr(self, f"_on_{word}")(value)
         except (EOFError, OSError, ValueError) as error:
             if not isinstance(error, EOFError):
-                log.error("the worker's socket broke: %s", error)
+                log.error("the worker's socket failed: %s", error)
             self._end()
 
     def _end(self) -> None:
@@ -498,7 +498,7 @@ class Worker:
                     self._notes.pop(slot, None)
                 running.note()
         except Exception:
-            log.exception("what task %s wanted stored could not be", running.id)
+            log.exception("the data of task %s could not be stored", running.id)
         running.over = True
         running.failed_at = None if error is None else time.monotonic()
         if error is None:
@@ -587,7 +587,7 @@ class Worker:
                 running.note()
             except Exception:
                 # The end of the task tries again, and logs another failure.
-                log.exception("what task %s wants stored cannot be yet", running.id)
+                log.exception("the data of task %s cannot be stored yet", running.id)
         self._write()
 
 

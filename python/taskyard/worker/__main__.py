@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--include", action="append", default=[], help="a further module whose functions may run")
     parser.add_argument("--check", action="store_true", help="only load the application")
     parser.add_argument("--knows", help="with --check: only say whether there is a function of this name")
-    parser.add_argument("--memory-limit", type=int, default=0, help="bytes of memory that it can have at all")
+    parser.add_argument("--memory-limit", type=int, default=0, help="most bytes of memory that it can allocate")
     arguments = parser.parse_args()
     _limit(arguments.memory_limit)
     descriptor = -1

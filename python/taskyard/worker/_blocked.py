@@ -43,8 +43,8 @@ def _name(worker: Worker) -> None:
     if running is not None and running.worker is not None:
         if running.worker is worker:
             log.warning(
-                "task %s (%s) has blocked its worker's event loop for over a second, %s: await there, or call what blocks by "
-                "asyncio.to_thread()",
+                "task %s (%s) has blocked its worker's event loop for over a second, %s: use await there, or run the blocking call "
+                "by asyncio.to_thread()",
                 running.id,
                 running.kind,
                 _place(frame),

@@ -226,7 +226,7 @@ def convert(hint: Any, value: Any) -> Any:
                 return value
             if isinstance(each, enum.Enum) and each.value == value:
                 return each
-        raise TypeError(f"{value!r} is none of {', '.join(map(repr, inner))}")
+        raise TypeError(f"{value!r} is not one of {', '.join(map(repr, inner))}")
     if origin is not None:
         return _container(hint, origin, inner, value)
     if hint is None or hint is type(None):
@@ -240,7 +240,9 @@ def convert(hint: Any, value: Any) -> Any:
     if _hints.is_alias(hint):
         return convert(hint.__value__, value)
     if not isinstance(hint, type):
-        raise TypeError(f"{hint!r} is no type that can be checked (pydantic, which knows more of them, is not installed)")
+        raise TypeError(
+            f"{hint!r} is not a type that can be checked (pydantic, which supports more types, is not installed)"
+        )
     if _is_typed_dict(hint):
         return _fields(hint, value, _required_keys(hint), dict)
     return _plain(hint, value)
@@ -262,7 +264,9 @@ def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
 
 def _container(hint: Any, origin: Any, inner: tuple[Any, ...], value: Any) -> Any:
     if origin not in _CONTAINERS:
-        raise TypeError(f"{hint!r} is no type that can be checked (pydantic, which knows more of them, is not installed)")
+        raise TypeError(
+            f"{hint!r} is not a type that can be checked (pydantic, which supports more types, is not installed)"
+        )
     if issubclass(origin, collections.abc.Mapping):
         _require(isinstance(value, dict), value, hint)
         return {convert(inner[0], key): convert(inner[1], item) for key, item in value.items()}
@@ -278,7 +282,7 @@ def _container(hint: Any, origin: Any, inner: tuple[Any, ...], value: Any) -> An
 
 def _plain(hint: type, value: Any) -> Any:
     if hint in (int, float, complex) and isinstance(value, bool):
-        raise TypeError(f"{value!r} is no {hint.__name__}")
+        raise TypeError(f"{value!r} is not a {hint.__name__}")
     if isinstance(value, hint):
         return value
     if hint is float and type(value) is int:
@@ -307,7 +311,7 @@ def _plain(hint: type, value: Any) -> Any:
             _require(len(value) <= len(hint._fields), value, hint)
             value = dict(zip(hint._fields, value, strict=False))
         return _fields(hint, value, set(hint._fields) - set(hint._field_defaults), hint)  # type: ignore[attr-defined]
-    raise TypeError(f"{value!r} is no {hint.__name__}")
+    raise TypeError(f"{value!r} is not a {hint.__name__}")
 
 
 def _fields(cls: Any, value: Any, needed: Any, make: Any, known: set[str] | None = None) -> Any:
@@ -322,7 +326,7 @@ def _fields(cls: Any, value: Any, needed: Any, make: Any, known: set[str] | None
 
 def _require(holds: bool, value: Any, hint: Any) -> None:
     if not holds:
-        raise TypeError(f"{value!r} is no {hint}")
+        raise TypeError(f"{value!r} is not a {hint}")
 
 
 #: Checks of limits, by the names that ``annotated_types`` and most others use.
@@ -347,4 +351,4 @@ def _check_limit(limit: Any, value: Any) -> None:
         if not limit.func(value):
             raise ValueError(f"{value!r} does not fulfil {limit!r}")
     elif module == "annotated_types" and not known and type(limit).__name__ not in ("DocInfo", "Unit"):
-        raise TypeError(f"the limit {limit!r} cannot be checked (pydantic, which knows more of them, is not installed)")
+        raise TypeError(f"the limit {limit!r} cannot be checked (pydantic, which supports more limits, is not installed)")

@@ -49,8 +49,8 @@ def check() -> None:
     theirs, ours = _shown(engines[0]), _shown(served)
     if here is None or None in there:
         log.warning(
-            "the application adds its tasks to %s and this worker serves %s; whether these are one database is not known, for "
-            "one of them does not answer",
+            "the application adds its tasks to %s and this worker serves %s; whether these are one database is not known, "
+            "because one of them does not respond",
             theirs,
             ours,
         )

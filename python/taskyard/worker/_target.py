@@ -81,7 +81,7 @@ def load(app: str) -> Any:
         return _made(app, found)
     if inspect.isfunction(found) and not inspect.signature(found).parameters:
         raise InvalidArgument(
-            f"--app {app}: `{attribute}` is a function without parameters, and no application; if it makes one, "
+            f"--app {app}: `{attribute}` is a function without parameters, and not an application; if it makes one, "
             f"write {app}()"
         )
     return found

@@ -1,14 +1,14 @@
-//! The build number of PostgreSQL's functions: their text must be the last line of `sql/builds`.
+//! Checks the build number of PostgreSQL's functions: the last line of `sql/builds` must be the hash of their text.
 //!
-//! A program replaces the functions in a database if its build is newer; a changed text without a new line would have
-//! the number of the text before it. `crates/taskyard-postgres/src/functions.rs` computes the same hash.
+//! A program replaces the functions in a database if its build is newer. Without a new line, a changed text would have the build
+//! number of the previous text. `crates/taskyard-postgres/src/functions.rs` computes the same hash.
 
 use std::fs;
 use std::path::Path;
 
 const SOURCE: &str = "crates/taskyard-postgres/src";
 
-/// A line if the functions' text is not that of the last build.
+/// Returns a line if the functions' text differs from that of the last build.
 pub fn check() -> std::io::Result<Vec<String>> {
     let source = Path::new(SOURCE);
     let builds = fs::read_to_string(source.join("sql/builds"))?;
@@ -19,7 +19,7 @@ pub fn check() -> std::io::Result<Vec<String>> {
     Ok(problem(&builds, &checksum(&text)).into_iter().collect())
 }
 
-/// The SQL files that are included, in their order.
+/// Returns the included SQL files in their order.
 fn included(code: &str) -> Vec<&str> {
     let names = code.split("include_str!(\"").skip(1).filter_map(|rest| rest.split_once('"'));
     names.map(|(name, _)| name).filter(|name| name.ends_with(".sql")).collect()

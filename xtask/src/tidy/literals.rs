@@ -1,7 +1,7 @@
-//! No literal in PostgreSQL's functions and migrations depends on the setting `standard_conforming_strings`.
+//! Checks that no literal in PostgreSQL's functions and migrations depends on the setting `standard_conforming_strings`.
 //!
-//! A role or a database may switch it off; a backslash in a plain literal is an escape then. So a literal with a backslash is
-//! written `E'…'`, with each backslash doubled, which means the same under either setting.
+//! A role or a database may switch it off, and then a backslash in a plain literal is an escape. A literal with a backslash is
+//! therefore written `E'…'` with each backslash doubled, which has the same meaning under either setting.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::twins::files;
 
 const SOURCES: [&str; 2] = ["crates/taskyard-postgres/src/sql", "crates/taskyard-postgres/src/migrations"];
 
-/// A line for each breach.
+/// Returns a line for each breach.
 pub fn check() -> std::io::Result<Vec<String>> {
     let mut problems = Vec::new();
     for source in SOURCES {
@@ -24,7 +24,7 @@ pub fn check() -> std::io::Result<Vec<String>> {
     Ok(problems)
 }
 
-/// The lines with a backslash in a literal without `E`.
+/// Returns the lines with a backslash in a literal without `E`.
 fn dependent(text: &str) -> Vec<usize> {
     let (mut found, mut line, mut quote, mut is_escaping) = (Vec::new(), 1, None, false);
     let mut before = [' '; 2];

@@ -1,5 +1,5 @@
-//! What the Python tests install is pinned: every line of `requirements.txt` names one version, and every package of
-//! `requirements.in` is among them.
+//! Checks that the packages of the Python tests are pinned: every line of `requirements.txt` names one version, and every package
+//! of `requirements.in` is among them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,14 +7,14 @@ use std::fs;
 const WANTED: &str = "tests/python/requirements.in";
 const PINNED: &str = "tests/python/requirements.txt";
 
-/// A line for each breach.
+/// Returns a line for each breach.
 pub fn check() -> std::io::Result<Vec<String>> {
     Ok(problems(&fs::read_to_string(WANTED)?, &fs::read_to_string(PINNED)?))
 }
 
 fn problems(wanted: &str, pinned: &str) -> Vec<String> {
     let loose =
-        lines(pinned).filter(|line| !is_pinned(line)).map(|line| format!("{PINNED}: `{line}` names no one version"));
+        lines(pinned).filter(|line| !is_pinned(line)).map(|line| format!("{PINNED}: `{line}` does not pin a version"));
     let pinned: BTreeSet<String> = lines(pinned).map(name).collect();
     let missing = lines(wanted)
         .map(name)
@@ -32,7 +32,7 @@ fn is_pinned(line: &str) -> bool {
     requirement.split_once("==").is_some_and(|(_, version)| !version.is_empty() && !version.contains(['*', ',', ' ']))
 }
 
-/// The package's name as the registry compares it.
+/// Returns a package's name, normalised as the registry compares names.
 fn name(line: &str) -> String {
     let end =
         line.find(|letter: char| !(letter.is_ascii_alphanumeric() || "-_.".contains(letter))).unwrap_or(line.len());

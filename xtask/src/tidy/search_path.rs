@@ -1,9 +1,8 @@
-//! No name in PostgreSQL's functions is resolved by the caller's search path, in which other roles may have planted code.
+//! Checks that no name in PostgreSQL's functions is resolved by the caller's search path, where other roles may have placed code.
 //!
-//! Every function of `sql` sets its own path. Functions in SQL that the planner is to inline cannot, and the clock is called
-//! too often: those are listed here, are called from functions that do, or name the schema of what is not exact in them.
-//! Statements of the engine itself, which stand in files of their own, name the schema of every builtin function that is in
-//! [`POLYMORPHIC`].
+//! Every function in `sql` sets its own search path, except those in [`UNPINNED`]: SQL functions that the planner must inline, and
+//! the clock, which is called too often. These are called from functions that set it, or qualify every name that an overload could
+//! hide. Statements of the engine, in files of their own, qualify every builtin function in [`POLYMORPHIC`].
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +11,10 @@ use super::twins::files;
 
 const SOURCE: &str = "crates/taskyard-postgres/src/sql";
 const CLAUSE: &str = "SET search_path = pg_catalog, pg_temp";
-/// Functions that set none.
+/// Functions that do not set a search path.
 const UNPINNED: [&str; 8] =
     ["limit_of", "micros_until", "now", "rate_free", "rate_missing", "shown_state", "task_is_leaf", "uuid7_from"];
-/// Builtins that an overload of the exact types would hide.
+/// Builtin functions that an overload with the exact argument types would hide.
 const POLYMORPHIC: [&str; 12] = [
     "array_agg",
     "array_length",
@@ -31,7 +30,7 @@ const POLYMORPHIC: [&str; 12] = [
     "unnest",
 ];
 
-/// A line for each breach.
+/// Returns a line for each breach.
 pub fn check() -> std::io::Result<Vec<String>> {
     let mut problems = Vec::new();
     for path in files(Path::new(SOURCE), "sql")? {
@@ -39,7 +38,7 @@ pub fn check() -> std::io::Result<Vec<String>> {
         let shown = path.display();
         if text.contains("CREATE OR REPLACE FUNCTION") {
             problems.extend(unpinned(&text).map(|name| {
-                format!("{shown}: the function {name} has no `{CLAUSE}` (or no place among those that need none, in tidy/search_path.rs)")
+                format!("{shown}: the function {name} has no `{CLAUSE}`: add it, or list the function in UNPINNED (tidy/search_path.rs)")
             }));
         } else if !text.contains("CREATE OR REPLACE VIEW") {
             problems.extend(unqualified(&text).map(|name| format!("{shown}: `{name}(`: write `pg_catalog.{name}(`")));
@@ -48,7 +47,7 @@ pub fn check() -> std::io::Result<Vec<String>> {
     Ok(problems)
 }
 
-/// The functions without the clause.
+/// Returns the functions without the clause.
 fn unpinned(text: &str) -> impl Iterator<Item = &str> {
     let heads = text.split("CREATE OR REPLACE FUNCTION ").skip(1).filter_map(|rest| rest.split_once("$$"));
     heads.filter_map(|(head, _)| {
@@ -57,7 +56,7 @@ fn unpinned(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The polymorphic builtins that are called without their schema. `unnest` of several arrays is the parser's own.
+/// Returns the polymorphic builtins that are called without their schema. `unnest` of several arrays is a construct of the parser.
 fn unqualified(text: &str) -> impl Iterator<Item = &'static str> {
     let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default());
     let code = lines.collect::<Vec<_>>().join(" ");

@@ -1,8 +1,8 @@
-//! The two stores are twins where a reader would look for it: in their tables.
+//! Checks that the two stores have the same tables, and that every SQL file is used.
 //!
-//! Both hold the same tables, and the table of tasks the same columns; `one_sided.txt` names the exceptions and why.
-//! Their statements are no twins by design: PostgreSQL works in sets, one function per verb, SQLite row by row under
-//! the one writer. But every SQL file must be used: a statement that nobody runs is a lie about what the store does.
+//! Both have the same tables, and the tables of tasks have the same columns; `one_sided.txt` lists the exceptions with reasons. Their
+//! statements differ by design: PostgreSQL processes sets with a function per operation, SQLite processes rows in its only writer.
+//! An unused SQL file would misrepresent the behaviour of the store.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const STORES: [&str; 2] = ["sqlite", "postgres"];
 
-/// A line for each breach.
+/// Returns a line for each breach.
 pub fn check() -> std::io::Result<Vec<String>> {
     let [sqlite, postgres] = STORES.map(|store| {
         let mut text = String::new();
@@ -44,7 +44,7 @@ pub(super) fn files(directory: &Path, extension: &str) -> std::io::Result<Vec<Pa
     Ok(found)
 }
 
-/// `table NAME` for every table, `column task.NAME` for the columns of the table of tasks.
+/// Returns `table NAME` for every table, and `column task.NAME` for every column of the table of tasks.
 fn shape(migrations: &str) -> BTreeSet<String> {
     let lines = migrations.lines().map(|line| line.split("--").next().unwrap_or_default());
     let text = lines.collect::<Vec<_>>().join(" ").to_lowercase();
@@ -52,7 +52,7 @@ fn shape(migrations: &str) -> BTreeSet<String> {
     for (at, _) in text.match_indices("create table ") {
         let rest = text[at + "create table ".len()..].trim_start().trim_start_matches("if not exists ");
         let Some((name, rest)) = rest.split_once('(') else { continue };
-        // Of `a partition of b for …` the name alone.
+        // Only the name in `a partition of b for …`.
         let name = name.split_whitespace().next().unwrap_or_default();
         let name = name.trim_start_matches("taskyard.").trim_start_matches("ty_").to_owned();
         if name == "task" {
@@ -68,7 +68,7 @@ fn shape(migrations: &str) -> BTreeSet<String> {
     shape
 }
 
-/// The first words of a table's definitions, up to the parenthesis that closes it.
+/// Returns the column names of a table: the first words of its definitions, up to the closing parenthesis.
 fn columns(body: &str) -> impl Iterator<Item = String> {
     let (mut depth, mut definitions, mut current) = (1, Vec::new(), String::new());
     for letter in body.chars() {
@@ -87,7 +87,7 @@ fn columns(body: &str) -> impl Iterator<Item = String> {
     firsts.filter(|word: &String| !["primary", "unique", "check", "foreign", "constraint"].contains(&word.as_str()))
 }
 
-/// What only one store has and is not listed, and what is listed but on both sides, or gone.
+/// Returns items that only one store has and that are not listed, and listed items that both stores or none have.
 fn one_sided(sqlite: &BTreeSet<String>, postgres: &BTreeSet<String>, listed: &str) -> Vec<String> {
     let mut actual: BTreeSet<String> =
         sqlite.difference(postgres).map(|item| format!("{} {item}", STORES[0])).collect();
@@ -95,15 +95,15 @@ fn one_sided(sqlite: &BTreeSet<String>, postgres: &BTreeSet<String>, listed: &st
     let entries = listed.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let listed: BTreeSet<String> = entries.filter(|entry| !entry.is_empty()).map(Into::into).collect();
     let missing = actual.difference(&listed).map(|entry| {
-        format!("xtask/src/tidy/one_sided.txt: `{entry}` has no twin in the other store and is not listed")
+        format!("xtask/src/tidy/one_sided.txt: `{entry}` is missing in the other store and not listed: add it there, or list it with a reason")
     });
-    let stale = listed
-        .difference(&actual)
-        .map(|entry| format!("xtask/src/tidy/one_sided.txt: `{entry}` is listed but has a twin, or is gone"));
+    let stale = listed.difference(&actual).map(|entry| {
+        format!("xtask/src/tidy/one_sided.txt: `{entry}` is listed, but both stores or none have it: remove the line")
+    });
     missing.chain(stale).collect()
 }
 
-/// SQL files of a store that none of its Rust files includes.
+/// Returns the SQL files of a store that none of its Rust files includes.
 fn unused(store: &str) -> std::io::Result<Vec<String>> {
     let mut code = String::new();
     for path in files(&source(store), "rs")? {

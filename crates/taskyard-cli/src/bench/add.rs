@@ -1,4 +1,4 @@
-//! Additions: awaited one by one, by a hundred callers at once, and in bulk; and what lies beside.
+//! Measures additions: awaited by one caller, by a hundred callers at once, and in bulk. Also fills the database for `--beside`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use taskyard::{Call, Result, TaskState, Taskyard};
 use super::report::Rate;
 use super::tasks::noop;
 
-/// Tasks in one `add_tasks` call.
+/// Tasks per `add_tasks` call.
 const BULK: usize = 10_000;
 
-/// Additions that are each awaited until they are durable, by this many callers.
+/// Measures additions by `callers` concurrent callers, each awaiting that its addition is durable before the next.
 pub(super) async fn awaited(queue: &Taskyard, callers: usize, seconds: Duration) -> Result<Rate> {
     queue.add(noop(-1)).await?;
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -36,7 +36,7 @@ pub(super) async fn awaited(queue: &Taskyard, callers: usize, seconds: Duration)
     Ok(Rate::new(count.load(Ordering::Relaxed), started.elapsed()))
 }
 
-/// Many at once, until the last is durable.
+/// Measures additions in bulk, until the last is durable.
 pub(super) async fn bulk(queue: &Taskyard, tasks: usize) -> Result<Rate> {
     let started = Instant::now();
     let mut next = 0;
@@ -48,7 +48,7 @@ pub(super) async fn bulk(queue: &Taskyard, tasks: usize) -> Result<Rate> {
     Ok(Rate::new(tasks as u64, started.elapsed()))
 }
 
-/// Cancels what the awaited additions left behind, so that the drain finds only its own.
+/// Cancels the tasks of the awaited additions, so that the drain finds only its own.
 pub(super) async fn clear(queue: &Taskyard) -> Result<()> {
     let filter = taskyard::TaskFilter {
         states: vec![TaskState::Enqueued],
@@ -64,18 +64,18 @@ pub(super) async fn clear(queue: &Taskyard) -> Result<()> {
     }
 }
 
-/// Fills the database with tasks that a claim must not notice: `future=1000000`, `blocked=…`, `parked=…`, `finished=…`,
+/// Fills the database with tasks that must not slow a claim: `future=1000000`, `blocked=…`, `parked=…`, `finished=…`,
 /// `queues=5000` (one task in each), or `elsewhere=1000000` (runnable, in a queue that the server does not serve).
 pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
     let wrong = |why: &str| taskyard::Error::InvalidArgument { what: "--beside", why: format!("`{what}`: {why}") };
-    let (kind, count) = what.split_once('=').ok_or_else(|| wrong("write for example future=1000000"))?;
-    let count: usize = count.replace('_', "").parse().map_err(|_| wrong("no number after the ="))?;
+    let (kind, count) = what.split_once('=').ok_or_else(|| wrong("expected KIND=N, for example future=1000000"))?;
+    let count: usize = count.replace('_', "").parse().map_err(|_| wrong("expected a number after the ="))?;
     let far = Duration::from_secs(30 * 86_400);
     match kind {
         "future" => fill(queue, count, |call, _| call.delay(far)).await?,
         "elsewhere" => {
             fill(queue, count, |call, _| call.queue("bench-elsewhere")).await?;
-            // As it is once a server has served it for a while.
+            // The state that the database reaches after a server has served its queues for a while.
             while queue.store().set_apart(&["bench".to_owned()]).await?.more {}
         }
         "queues" => fill(queue, count, |call, number| call.queue(format!("bench-{number}"))).await?,
@@ -102,7 +102,7 @@ pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
             server.stop();
             server.wait().await;
         }
-        _ => return Err(wrong("it is none of future, blocked, parked, finished, queues, elsewhere, load, held")),
+        _ => return Err(wrong("expected one of future, blocked, parked, finished, queues, elsewhere, load, held")),
     }
     Ok(what.to_owned())
 }

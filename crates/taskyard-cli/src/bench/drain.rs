@@ -1,4 +1,4 @@
-//! A drain: from the start of a server until the last result is durable.
+//! Measures a drain: from the start of a server until the last result is durable.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use taskyard::{Result, TaskState, Taskyard};
 use super::postgres::Observer;
 use super::report::{Drain, Rate};
 
-/// What is drained, and by whom.
+/// The tasks to drain and the server that drains them.
 pub(super) struct Load {
-    /// How many no-op tasks.
+    /// Number of no-op tasks.
     pub tasks: usize,
-    /// The server's workers; the CPU count if `None`.
+    /// Workers of the server; the CPU count if `None`.
     pub workers: Option<usize>,
-    /// The queues that the server serves; all if `None`.
+    /// Queues that the server serves; all if `None`.
     pub queues: Option<Vec<String>>,
 }
 
-/// Drains no-op tasks that are enqueued already.
+/// Drains no-op tasks that are already enqueued.
 pub(super) async fn measure(queue: &Taskyard, observer: Option<&Observer>, load: &Load) -> Result<Drain> {
     let tasks = load.tasks;
     let before = done(queue).await?;
@@ -33,7 +33,7 @@ pub(super) async fn measure(queue: &Taskyard, observer: Option<&Observer>, load:
     while (server.status().ended(TaskState::Done) as usize) < tasks {
         if started.elapsed() > Duration::from_secs(600) {
             return Err(taskyard::Error::Database(format!(
-                "only {} of {tasks} were done after 600 s",
+                "only {} of {tasks} tasks were done after 600 s",
                 server.status().ended(TaskState::Done)
             )));
         }
@@ -57,19 +57,19 @@ pub(super) async fn measure(queue: &Taskyard, observer: Option<&Observer>, load:
     Ok(Drain { rate, bill: spent, connections, peak_memory_mib: peak_memory_mib() })
 }
 
-/// Counted one by one: the status of a large table is an estimate.
+/// Returns the exact number of tasks that are done; the status of a large table is an estimate.
 async fn done(queue: &Taskyard) -> Result<u64> {
     let counted = queue.store().query("select count(*) from queued_tasks where state = 'done'", 1).await?;
     let count = counted.rows.first().and_then(|row| row.first()).and_then(|value| value.get().parse().ok());
-    count.ok_or_else(|| super::failed("the count of tasks that are done", "no number came back"))
+    count.ok_or_else(|| super::failed("cannot count the tasks that are done", "the database returned no number"))
 }
 
-/// The most memory that this process ever held, in MiB.
+/// Returns the peak memory of this process in MiB.
 pub(super) fn peak_memory_mib() -> f64 {
     status_field(std::process::id(), "VmHWM:").unwrap_or(0.0) / 1024.0
 }
 
-/// A field in kB of a process's status.
+/// Returns a field in kB of `/proc/PID/status`.
 pub(super) fn status_field(process: u32, field: &str) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     status.lines().find(|line| line.starts_with(field))?.split_whitespace().nth(1)?.parse().ok()

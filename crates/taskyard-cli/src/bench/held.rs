@@ -1,4 +1,4 @@
-//! Another session's transaction, held open: the database may not clear away a dead row that it could still see.
+//! Holds a transaction open in another session, so that the database cannot remove dead rows that it might still see.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,19 @@ use super::postgres::{Observer, failed};
 use super::{add, drain};
 use crate::out::remark;
 
-/// The session with its transaction; both end when it is dropped.
+/// A session with an open transaction; both end when this is dropped.
 pub(super) struct Held {
     _session: Observer,
 }
 
 impl Held {
-    /// Takes a snapshot, and a transaction number as a session that has written.
+    /// Opens the transaction with a snapshot and with a transaction id, as a session that has written would have.
+    ///
+    /// # Errors
+    /// [`taskyard::Error::InvalidArgument`] if the database is not PostgreSQL, [`taskyard::Error::Database`] if it cannot be opened.
     pub(super) async fn open(address: &str) -> Result<Self> {
         let Some(session) = Observer::connect(address).await? else {
-            let why = "held=SECONDS is for PostgreSQL, where sessions keep snapshots".to_owned();
+            let why = "held=SECONDS needs PostgreSQL, where sessions hold snapshots".to_owned();
             return Err(taskyard::Error::InvalidArgument { what: "--beside", why });
         };
         let sql =
@@ -28,7 +31,7 @@ impl Held {
     }
 }
 
-/// Adds and drains for this long.
+/// Adds and drains tasks for this long.
 pub(super) async fn load(queue: &Taskyard, seconds: Duration, load: &Load) -> Result<()> {
     let started = Instant::now();
     while started.elapsed() < seconds {

@@ -1,4 +1,4 @@
-//! Pick-up: client and server in two processes, on an idle queue, from the call to the body's first instruction.
+//! Measures pick-up latency on an idle queue, from the call in one process to the first instruction of the body in another.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,11 +31,11 @@ pub(super) async fn measure(queue: &Taskyard, session: &Session, samples: usize)
     Ok(Latency::new(nanoseconds))
 }
 
-/// What a server costs that has nothing to do.
+/// Measures CPU time and memory of an idle server.
 pub(super) async fn at_rest(session: &Session, watch: Duration) -> Result<Rest> {
     let server = start(session).await?;
     let process = server.id().unwrap_or(0);
-    // Its first look around (rescue, pruning, parked tasks) belongs to the start.
+    // The first rescue, pruning and check of parked tasks belong to the start and are not measured.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = cpu_seconds(process);
     tokio::time::sleep(watch).await;
@@ -45,10 +45,10 @@ pub(super) async fn at_rest(session: &Session, watch: Duration) -> Result<Rest> 
     Ok(Rest { cpu_percent, memory_mib })
 }
 
-/// The server's side, in the other process: runs until its standard input ends.
+/// Runs the server in the other process until its standard input ends.
 ///
 /// # Errors
-/// The database's.
+/// The error of starting a server on this database, by variant of [`taskyard::Error`].
 pub(super) async fn serve(queue: &Taskyard) -> Result<()> {
     let server = queue.serve().await?;
     println!("ready");
@@ -60,7 +60,7 @@ pub(super) async fn serve(queue: &Taskyard) -> Result<()> {
 }
 
 async fn start(session: &Session) -> Result<Child> {
-    let refused = |error: std::io::Error| failed("cannot start the other process", error);
+    let refused = |error: std::io::Error| failed("cannot start the server process", error);
     let mut command = session.own_command().map_err(refused)?;
     let mut child = command
         .args(["bench", "--serve"])
@@ -70,20 +70,20 @@ async fn start(session: &Session) -> Result<Child> {
         .spawn()
         .map_err(refused)?;
     let mut ready = String::new();
-    let output = child.stdout.take().ok_or_else(|| failed("the other process", "no output"))?;
+    let output = child.stdout.take().ok_or_else(|| failed("the server process", "its output cannot be read"))?;
     BufReader::new(output).read_line(&mut ready).await.map_err(refused)?;
     if ready.trim() != "ready" {
-        return Err(failed("the other process", "it did not start"));
+        return Err(failed("the server process", "it ended before the server was ready"));
     }
     Ok(child)
 }
 
 async fn stop(mut child: Child) -> Result<()> {
     drop(child.stdin.take());
-    child.wait().await.map(drop).map_err(|error| failed("the other process", error))
+    child.wait().await.map(drop).map_err(|error| failed("the server process", error))
 }
 
-/// User and system time of a process; in ticks of 10 ms, which every Linux has.
+/// Returns user and system time of a process in seconds, assuming Linux's ticks of 10 ms.
 fn cpu_seconds(process: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

@@ -1,22 +1,22 @@
-//! A connection of the bench's own to PostgreSQL: what the work cost the database.
+//! The bench's own connection to PostgreSQL, which reads WAL and statement counters.
 
 use serde::Serialize;
 use taskyard::{Error, Result};
 use tokio_postgres::{Client, NoTls};
 
-/// Looks at the database beside the work.
+/// A separate connection for statistics.
 pub(super) struct Observer {
     pub(super) client: Client,
 }
 
-/// What the database has spent so far, or per task.
+/// Cost of the work per task.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Bill {
     pub wal_bytes_per_task: f64,
     pub statements_per_task: Option<f64>,
 }
 
-/// A reading of the meters.
+/// A reading of the counters.
 pub(super) struct Reading {
     wal: i64,
     statements: Option<i64>,
@@ -36,13 +36,16 @@ impl Reading {
 
 pub(super) fn failed(error: tokio_postgres::Error) -> Error {
     super::failed(
-        "the observing connection",
+        "the connection for statistics",
         error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string),
     )
 }
 
 impl Observer {
-    /// `None` for a database that is not PostgreSQL.
+    /// Connects; `None` for a database that is not PostgreSQL.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if the connection fails.
     pub(super) async fn connect(address: &str) -> Result<Option<Self>> {
         let Some((scheme, rest)) = address.split_once("://") else { return Ok(None) };
         if !scheme.starts_with("postgres") {
@@ -51,7 +54,7 @@ impl Observer {
         let (client, connection) =
             tokio_postgres::connect(&format!("postgresql://{rest}"), NoTls).await.map_err(failed)?;
         tokio::spawn(connection);
-        // Counting statements needs the extension; without the right to make it that figure is left out, and said so.
+        // Statement counts need this extension. If the role may not create it, the report says that the figure is missing.
         let _ = client.batch_execute("create extension if not exists pg_stat_statements").await;
         Ok(Some(Self { client }))
     }
@@ -79,14 +82,14 @@ impl Observer {
         Ok(Reading { wal: row.get(0), statements })
     }
 
-    /// Does at once what the database would do by and by about the rows just written, so that what lies beside is measured
-    /// and not what became of adding it. Left to the database where the role may not.
+    /// Runs vacuum and checkpoint now, so that the aftermath of adding rows for `--beside` is not part of the measurement. Errors
+    /// are ignored, because the role may lack the rights.
     pub(super) async fn tidy(&self) {
         let _ = self.client.batch_execute("vacuum (analyze)").await;
         let _ = self.client.batch_execute("checkpoint").await;
     }
 
-    /// Connections of this database but our own.
+    /// Returns the number of client connections to this database, without this one.
     pub(super) async fn connections(&self) -> Result<i64> {
         let row = self
             .client

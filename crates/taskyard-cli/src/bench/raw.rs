@@ -1,5 +1,7 @@
-//! What the database itself can do: claims and completions by SQL alone, over a plain queue table and over one with
-//! our columns, and COPY into our tables. Batches of 1,000, one connection, one after the other: the drain's limit.
+//! Measures what the database itself can do: claims and completions by SQL alone and COPY, on a plain queue table and on a table
+//! with Taskyard's columns.
+//!
+//! Claims and completions alternate on one connection in batches of 1,000; their rate is the limit of a drain.
 
 use std::time::{Duration, Instant};
 
@@ -15,26 +17,26 @@ use super::report::line;
 const BATCH: i64 = 1_000;
 const ROWS: i64 = 400_000;
 
-/// One table's limits, in rows a second.
+/// Limits of a table in rows per second.
 #[derive(Debug, Serialize)]
 pub(super) struct Limits {
     pub claim_per_second: f64,
     pub complete_per_second: f64,
-    /// Claim and complete one after the other on one connection.
+    /// Claim and complete alternating on one connection.
     pub drain_per_second: f64,
     pub copy_per_second: f64,
 }
 
-/// The limits of both tables.
+/// Limits of both tables.
 #[derive(Debug, Serialize)]
 pub(super) struct Raw {
-    /// The plain table of a queue: identity key, kind, JSON payload, state, one partial index.
+    /// A plain queue table: identity key, kind, JSON payload, state, one partial index.
     pub plain: Limits,
-    /// The same statements over the columns that our tasks have.
+    /// A table with the columns of Taskyard's tasks, with the same statements.
     pub ours: Limits,
 }
 
-/// A table to drain: how it is made, filled, claimed and completed.
+/// The SQL that creates, fills, claims and completes a table.
 struct Table {
     create: &'static str,
     copy: &'static str,
@@ -112,7 +114,7 @@ where
     Ok(limits)
 }
 
-/// Claims and completes in turn until the time or the rows are over.
+/// Claims and completes in turn until the time or the rows are used up.
 async fn drain<Id>(client: &Client, claim: &str, complete: &str, seconds: Duration, copy: f64) -> Result<Limits>
 where
     Id: for<'a> tokio_postgres::types::FromSql<'a> + tokio_postgres::types::ToSql + Sync,

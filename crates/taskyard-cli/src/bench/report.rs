@@ -1,4 +1,4 @@
-//! The figures, for programs and for people.
+//! The figures of the bench, as JSON and as text.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use taskyard::{Result, Taskyard};
 use super::postgres::{Bill, Observer};
 use super::raw::Raw;
 
-/// A count over a time.
+/// A count over a time, with its rate.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Rate {
     pub count: u64,
@@ -23,7 +23,7 @@ impl Rate {
     }
 }
 
-/// A drain with its bill.
+/// A drain with its cost.
 #[derive(Debug, Serialize)]
 pub(super) struct Drain {
     #[serde(flatten)]
@@ -54,14 +54,14 @@ impl Latency {
     }
 }
 
-/// A server that has nothing to do.
+/// An idle server.
 #[derive(Debug, Serialize)]
 pub(super) struct Rest {
     pub cpu_percent: f64,
     pub memory_mib: f64,
 }
 
-/// All of it.
+/// All figures of a run; a part that was not measured is `None`.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
     pub backend: &'static str,
@@ -137,7 +137,7 @@ impl Figures {
             );
         }
         if let Some(rest) = &self.rest {
-            line("a server at rest", format!("{:>10.2} % of a core, {:.1} MiB", rest.cpu_percent, rest.memory_mib));
+            line("an idle server", format!("{:>10.2} % of a core, {:.1} MiB", rest.cpu_percent, rest.memory_mib));
         }
         if let Some(raw) = &self.raw {
             raw.print(self.drain.as_ref().map(|drain| drain.rate.per_second), self.bulk.map(|bulk| bulk.per_second));

@@ -1,4 +1,4 @@
-//! The tasks that are measured: a set of their own, unknown to every other server.
+//! The tasks that are measured, in a task set of their own that no other server runs.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ pub(super) async fn noop(number: i64) {
     let _ = number;
 }
 
-/// Answers how many nanoseconds after `sent` its first instruction ran.
+/// Returns the nanoseconds between `sent` and its first instruction.
 #[task(set = BENCH_TASKS, queue = "bench", kind = "taskyard::bench::stamp")]
 pub(super) async fn stamp(sent: u64) -> u64 {
     monotonic().saturating_sub(sent)
 }
 
-/// The system's monotonic clock in nanoseconds: one clock for all processes of a machine.
+/// Returns the system's monotonic clock in nanoseconds, which all processes of a machine share.
 pub(super) fn monotonic() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32).as_nanos())

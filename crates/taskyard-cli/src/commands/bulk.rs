@@ -1,4 +1,4 @@
-//! One verb over many tasks: named ones, or page by page everything that a filter means.
+//! Applies a command to many tasks: to named ones, or page by page to all that match a filter.
 
 use taskyard::{ControlReply, Store, TaskId};
 use taskyard_core::store::TaskFilter;
@@ -7,13 +7,13 @@ use crate::failure::Failure;
 use crate::moment;
 use crate::out::Out;
 
-/// Tasks in one statement.
+/// Tasks per statement.
 pub(crate) const PAGE: usize = 1_000;
 
-/// What is done to each of them.
+/// The command that is applied to each task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// And why.
+    /// Cancel, with an optional reason.
     Cancel(Option<String>),
     Stop,
     Retry,
@@ -43,8 +43,8 @@ impl Verb {
         match self {
             Self::Cancel(_) => "its server was asked to cancel it",
             Self::Stop => "its server was asked to stop it",
-            Self::Retry => "its retry was asked for",
-            Self::Priority(_) => "its priority stays",
+            Self::Retry => "its retry was requested",
+            Self::Priority(_) => "its priority is unchanged",
         }
     }
 
@@ -58,23 +58,23 @@ impl Verb {
     }
 }
 
-/// How many of them it was.
+/// The number of tasks by reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// Carried out.
+    /// Changed.
     pub(crate) applied: u64,
-    /// Their servers were asked.
+    /// Running; the request was passed to their servers.
     pub(crate) requested: u64,
-    /// Changed by someone else in the meantime.
+    /// Not changed, because their state had changed in the meantime.
     pub(crate) refused: u64,
     /// Not retried because another task holds the unique key.
     pub(crate) held: u64,
 }
 
-/// Calls the verb on everything that the filter means, until a whole pass is through.
+/// Applies the command to all tasks that match the filter, in pages in the order of their ids.
 ///
 /// # Errors
-/// The database's; what was done until then stays done.
+/// [`taskyard::Error`] if a statement fails; earlier pages stay changed.
 pub(crate) async fn over(store: &dyn Store, verb: Verb, filter: &TaskFilter) -> Result<Count, Failure> {
     let mut count = Count::default();
     let mut after = None;
@@ -93,10 +93,10 @@ pub(crate) async fn over(store: &dyn Store, verb: Verb, filter: &TaskFilter) -> 
     }
 }
 
-/// Says how many failed tasks a bulk retry brought back, and how many it did not.
+/// Prints how many failed tasks a bulk retry has retried, and how many it has not because of their unique keys.
 ///
 /// # Errors
-/// When the output cannot be written.
+/// A failure if stdout cannot be written.
 pub(crate) fn say_retried(out: Out, count: Count, words: &str) -> Result<(), Failure> {
     if out.is_json() {
         out.json(&serde_json::json!({"retried": count.applied, "key_held": count.held}))?;
@@ -104,15 +104,18 @@ pub(crate) fn say_retried(out: Out, count: Count, words: &str) -> Result<(), Fai
     }
     out.line(format_args!("{} failed tasks{words} are retried", moment::number(count.applied)))?;
     if count.held > 0 {
-        out.line(format_args!("{} are not: other tasks hold their unique keys", moment::number(count.held)))?;
+        out.line(format_args!(
+            "{} failed tasks are not retried, because other tasks hold their unique keys",
+            moment::number(count.held)
+        ))?;
     }
     Ok(())
 }
 
-/// Deletes everything final that the filter means; parents only once their children are final. Answers how many.
+/// Deletes all finished tasks that match the filter, except parents whose children have not finished. Returns how many.
 ///
 /// # Errors
-/// The database's; what was deleted until then stays deleted.
+/// [`taskyard::Error`] if a statement fails; earlier pages stay deleted.
 pub(crate) async fn purge(store: &dyn Store, filter: &TaskFilter) -> Result<u64, Failure> {
     let mut deleted = 0;
     let mut after = None;
@@ -124,10 +127,10 @@ pub(crate) async fn purge(store: &dyn Store, filter: &TaskFilter) -> Result<u64,
     }
 }
 
-/// Calls the verb on named tasks and says what became of each; exit code 4 if any was refused.
+/// Applies the command to named tasks and prints the reply for each; returns exit code 4 if any was refused.
 ///
 /// # Errors
-/// The database's.
+/// [`taskyard::Error`] if a statement fails; a failure if stdout cannot be written.
 pub(crate) async fn named(out: Out, store: &dyn Store, verb: Verb, ids: &[TaskId]) -> Result<u8, Failure> {
     let mut replies = Vec::with_capacity(ids.len());
     for page in ids.chunks(PAGE) {
@@ -143,8 +146,8 @@ pub(crate) async fn named(out: Out, store: &dyn Store, verb: Verb, ids: &[TaskId
         match reply {
             ControlReply::Applied(_) if out.is_json() => {}
             ControlReply::Requested if out.is_json() => {}
-            ControlReply::Applied(state) => out.line(format_args!("{id} {}: it is {state} now", verb.done()))?,
-            ControlReply::Requested => out.line(format_args!("{id} runs: {}", verb.asked()))?,
+            ControlReply::Applied(state) => out.line(format_args!("{id} {}; it is {state} now", verb.done()))?,
+            ControlReply::Requested => out.line(format_args!("{id} is running: {}", verb.asked()))?,
             ControlReply::Refused(state) => {
                 let error = taskyard::Error::WrongState { id: *id, state: *state, why: verb.needed() };
                 Failure::from(error).print();

@@ -1,4 +1,4 @@
-//! `completions SHELL`: what a shell needs to complete the command line.
+//! `completions SHELL`: prints the completion script of a shell.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! `db …`: the schema, and a person's own questions to the database.
+//! `db …`: commands on the schema, and queries.
 
 mod check;
 mod query;
@@ -19,11 +19,11 @@ pub(crate) enum Db {
     Status,
     /// Compare all tasks with the runnable range; exit code 1 if tasks are missing there and were not put back
     Check(check::Check),
-    /// Run one reading SQL statement and print its rows
+    /// Run a read-only SQL statement and print its rows
     Query(query::Query),
-    /// Accepted for those who know it from elsewhere: migrations ship with Taskyard
+    /// Does nothing, because migrations ship with Taskyard; accepted for compatibility with other tools
     Makemigrations {
-        /// What it would be called
+        /// The migration's title; ignored
         #[arg(short, long, value_name = "TEXT")]
         message: Option<String>,
     },

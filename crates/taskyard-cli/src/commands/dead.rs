@@ -20,13 +20,13 @@ use by::DeadBy;
 pub(crate) enum Dead {
     /// List dead letters, the newest first
     List(List),
-    /// Say how many there are
+    /// Count dead letters
     Count(Count),
-    /// Show everything about one: arguments, every attempt, what it logged
+    /// Show everything about a dead letter: arguments, every attempt, its log
     Show(task::show::Show),
-    /// Change arguments, queue, priority or retries of one, which stays dead
+    /// Change arguments, queue, priority or retries of a dead letter, which stays dead
     Edit(edit::Edit),
-    /// Retry dead letters: these, or every one that the filters mean; one may be edited with it
+    /// Retry dead letters, by id or by filter; a single one can be edited at the same time
     Retry(retry::Retry),
     /// Delete dead letters
     Purge(Purge),
@@ -45,7 +45,7 @@ pub(crate) struct List {
     before: Option<GivenId>,
 }
 
-/// Say how many there are
+/// Count dead letters
 #[derive(Debug, Args)]
 pub(crate) struct Count {
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(crate) struct Count {
 pub(crate) struct Purge {
     #[command(flatten)]
     by: DeadBy,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }

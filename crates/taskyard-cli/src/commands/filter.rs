@@ -1,4 +1,4 @@
-//! The filters that commands over many tasks share.
+//! Filters that commands on many tasks share.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use taskyard_core::store::TaskFilter;
 
 use crate::failure::Failure;
 
-/// Which tasks, by what they are.
+/// Filters by queue, kind and tag.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct By {
     /// Only of this queue
@@ -25,7 +25,7 @@ pub(crate) struct By {
 }
 
 impl By {
-    /// A store's filter with these states.
+    /// Returns the store's filter for these states.
     pub(crate) fn states(&self, settings: &Settings, states: &[TaskState]) -> TaskFilter {
         TaskFilter {
             states: states.to_vec(),
@@ -40,7 +40,7 @@ impl By {
         self.kind.as_ref().map(|kind| kind_in(settings.namespace.as_ref(), kind))
     }
 
-    /// ` of queue x and kind y`, empty without a filter.
+    /// Returns the filters as text for messages: ` of queue x and kind y`; empty without a filter.
     pub(crate) fn words(&self, settings: &Settings) -> String {
         let kind = self.stored_kind(settings);
         let parts: Vec<String> = [("queue", &self.queue), ("kind", &kind), ("tag", &self.tag)]
@@ -51,25 +51,25 @@ impl By {
     }
 }
 
-/// For flags that take a state.
+/// Parses the value of a flag that takes a state.
 pub(crate) fn state(text: &str) -> Result<TaskState, String> {
     text.parse().map_err(|error: taskyard::Error| error.to_string())
 }
 
-/// For priorities.
+/// Parses a priority.
 pub(crate) fn priority(text: &str) -> Result<i32, String> {
-    text.parse().map_err(|_| format!("a priority is a whole number from {} to {}", i32::MIN, i32::MAX))
+    text.parse().map_err(|_| format!("expected a whole number from {} to {}", i32::MIN, i32::MAX))
 }
 
-/// For flags that take a duration: `30` (seconds), `250ms`, `5m`, `2h`, `7d`.
+/// Parses the value of a flag that takes a duration: `30` (seconds), `250ms`, `5m`, `2h`, `7d`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
     duration(text)
 }
 
-/// The instant this long ago, by the database's clock.
+/// Returns the instant this long ago by the database's clock; `None` without an age, or for an instant out of range.
 ///
 /// # Errors
-/// The database's.
+/// [`taskyard::Error`] if the database's time cannot be read.
 pub(crate) async fn ago(store: &dyn Store, age: Option<Duration>) -> Result<Option<taskyard::Timestamp>, Failure> {
     let Some(age) = age else { return Ok(None) };
     let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! Ids of tasks as people give them: whole, or any beginning that one task alone has.
+//! Task ids on the command line: a whole id, or a prefix that only one task's id has.
 
 use std::str::FromStr;
 
@@ -10,14 +10,14 @@ use crate::failure::Failure;
 
 /// Hexadecimal digits of a whole id.
 const DIGITS: usize = 32;
-/// Tasks that are named when a beginning fits several.
+/// Tasks that are listed if a prefix is ambiguous.
 const CANDIDATES_MAX: usize = 5;
 
 /// An id on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GivenId {
     Whole(TaskId),
-    /// The hexadecimal digits that it begins with, lower case.
+    /// The first hexadecimal digits, in lower case.
     Prefix(String),
 }
 
@@ -30,21 +30,22 @@ impl FromStr for GivenId {
             return Ok(Self::Whole(id));
         }
         let digits = text.replace('-', "").to_ascii_lowercase();
-        // The dashes of a whole id stand behind 8, 12, 16 and 20 digits.
+        // The dashes of a whole id are after 8, 12, 16 and 20 digits.
         let dashes_fit = text.match_indices('-').all(|(at, _)| [8, 13, 18, 23].contains(&at));
         let is_prefix = !digits.is_empty()
             && digits.len() < DIGITS
             && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
             && dashes_fit;
-        if is_prefix { Ok(Self::Prefix(digits)) } else { Err("neither a task's id nor the beginning of one".into()) }
+        if is_prefix { Ok(Self::Prefix(digits)) } else { Err("expected a task's id or its first digits".into()) }
     }
 }
 
 impl GivenId {
-    /// The task that is meant. A whole id is not looked up.
+    /// Returns the task's id. A whole id is returned without reading the database.
     ///
     /// # Errors
-    /// No task, or several, have an id that begins so; the database's.
+    /// A failure with exit code 4 if no task has an id with this prefix, with exit code 2 if several have; [`Error`] if the database
+    /// cannot be read.
     pub(crate) async fn find(&self, store: &dyn Store) -> Result<TaskId, Failure> {
         let digits = match self {
             Self::Whole(id) => return Ok(*id),
@@ -61,17 +62,17 @@ impl GivenId {
         match fits[..] {
             [] => Err(Failure::usage(format!("there is no task whose id begins with {digits}"))
                 .with_exit(4)
-                .with_hint("`taskyard task list` shows what there is")),
+                .with_hint("`taskyard task list` shows the tasks")),
             [id] => Ok(id),
             _ => Err(several(store, digits, &fits).await?),
         }
     }
 }
 
-/// The tasks that are meant, in the order in which they were given.
+/// Returns the ids of the given tasks in the order in which they were given.
 ///
 /// # Errors
-/// As [`GivenId::find`], for the first that is wrong; nothing was changed until then.
+/// The first error of [`GivenId::find`]; no task is changed before all are found.
 pub(crate) async fn find_all(store: &dyn Store, given: &[GivenId]) -> Result<Vec<TaskId>, Failure> {
     let mut ids = Vec::with_capacity(given.len());
     for one in given {

@@ -1,37 +1,38 @@
-//! The signals that ask a program to end, heard from the moment a server starts.
+//! The signals that request a program to end, handled from the start of a server.
 //!
-//! Whoever stops a server may signal its whole group or control group; its workers leave these signals to it.
+//! Supervisors may signal the server's whole process group or control group; its workers ignore these signals and are stopped by
+//! the server.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// SIGINT, SIGTERM, SIGHUP (the terminal is gone) and SIGQUIT.
+/// Handlers of SIGINT, SIGTERM, SIGHUP (the terminal was closed) and SIGQUIT.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     quit: Signal,
-    /// `None` if this process was started to outlive its terminal (`nohup`).
+    /// `None` if SIGHUP was ignored at the start, so that this process outlives its terminal (`nohup`).
     hang_up: Option<Signal>,
 }
 
-/// A request to end.
+/// A signal that requests the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interrupt {
-    /// The signal's name.
+    /// Name of the signal.
     pub(crate) name: &'static str,
-    /// The signal itself.
+    /// Number of the signal.
     pub(crate) signal: rustix::process::Signal,
-    /// Nothing is to be waited for.
+    /// Whether running tasks are interrupted at once (SIGQUIT).
     pub(crate) at_once: bool,
 }
 
 impl Interrupts {
-    /// Takes the signals over; from here on they no longer end the process by themselves.
+    /// Installs the handlers; from then on the signals no longer end the process.
     ///
     /// # Errors
-    /// The system has no room for a handler.
+    /// A failure with exit code 1 if a handler cannot be installed.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let open = |kind| signal(kind).map_err(|error| Failure::work(format!("cannot listen for signals: {error}")));
         Ok(Self {
@@ -42,7 +43,7 @@ impl Interrupts {
         })
     }
 
-    /// The next one.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> Interrupt {
         use rustix::process::Signal as Number;
         let (name, signal, at_once) = tokio::select! {
@@ -62,7 +63,7 @@ async fn hung_up(signal: Option<&mut Signal>) {
     }
 }
 
-/// Whether SIGHUP was ignored when this process was started. (Where the system does not tell, it was not.)
+/// Returns whether SIGHUP was ignored when this process was started; `false` if the system does not report it.
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,8 +1,9 @@
-//! Says whether anything that runs now could run a function that is added by its name.
+//! Warns if no running server can run a function that was added by name.
 //!
-//! Servers tell the database what they refused, not all that they know (a Python server finds functions when it meets their
-//! names). So of a name that no server has met yet, the task itself tells: a server parks what it does not know at once. Of a
-//! task that runs later nothing tells but the functions of this program, or of the project's Python application: servers run the same.
+//! The database stores the kinds that servers have refused, not all kinds that they have (a Python server looks functions up when
+//! it first claims them). For a kind that no server has claimed yet, a task that is due shows it: a server parks a task of an
+//! unknown kind at once. For a task that runs later, only the functions of this program or of the project's Python application
+//! can be checked, on the assumption that servers run the same.
 
 use std::time::Duration;
 
@@ -14,20 +15,20 @@ use crate::out::remark;
 use crate::python;
 use crate::session::Session;
 
-/// How long an idle server is given to claim a new task.
+/// Longest time to wait for an idle server to claim a new task.
 const CLAIM_MAX: Duration = Duration::from_secs(1);
-/// Between two looks at it.
+/// Time between two reads of the task.
 const POLL: Duration = Duration::from_millis(25);
 
-/// Says so if no server is alive, or if every one has refused this kind; answers whether it did.
+/// Warns if no server is alive or if every live server has refused this kind; returns whether it warned.
 ///
 /// # Errors
-/// The database's.
+/// [`taskyard::Error`] if the database cannot be read.
 async fn warn_of_kind(store: &dyn Store, runtime: Runtime, kind: &str) -> Result<bool, Failure> {
     let servers: Vec<_> = store.servers().await?.into_iter().filter(|server| server.is_running).collect();
     if servers.is_empty() {
         remark(format_args!(
-            "warning: no server is running: `{kind}` is run once one that knows it starts (`taskyard queue start`)"
+            "warning: no server is running; `{kind}` runs once a server that has it starts (`taskyard queue start`)"
         ));
         return Ok(true);
     }
@@ -40,7 +41,8 @@ async fn warn_of_kind(store: &dyn Store, runtime: Runtime, kind: &str) -> Result
     Ok(true)
 }
 
-/// The same for a function that is called later, at a schedule's times.
+/// Warns as [`warn_of_kind`] does for a function that is called later, at a schedule's times; also if this program, or the
+/// project's application, does not have the function.
 ///
 /// # Errors
 /// [`taskyard::Error`] if the database cannot be read.
@@ -55,14 +57,14 @@ pub(crate) async fn warn_of_later(
     {
         let whose = if runtime == Runtime::Python { "the project's application" } else { "this program" };
         remark(format_args!(
-            "warning: {whose} has no function `{kind}`, and no server has met that name yet: it waits for one that knows it (is its name right?)"
+            "warning: {whose} has no function `{kind}`, and no server has run it yet; it waits for a server that has it (check the name)"
         ));
     }
     Ok(())
 }
 
-/// Whether this program, or the project's application, has the function; `None` if there is none of that language here, or the
-/// application cannot be loaded.
+/// Returns whether this program, or the project's application, has the function; `None` if this program runs no functions of that
+/// language or the application cannot be loaded.
 async fn is_ours(session: &Session, queue: &Taskyard, runtime: Runtime, kind: &str) -> Option<bool> {
     match (runtime, session.python()) {
         (Runtime::Rust, None) => {
@@ -84,22 +86,22 @@ async fn is_ours(session: &Session, queue: &Taskyard, runtime: Runtime, kind: &s
     }
 }
 
-/// The same for a task that was added just now.
+/// Warns if no running server can run a task that was just added. Waits up to a second for a server to claim it.
 ///
 /// # Errors
-/// The database's.
+/// [`taskyard::Error`] if the database cannot be read.
 pub(crate) async fn warn_of_task(session: &Session, queue: &Taskyard, id: TaskId) -> Result<(), Failure> {
     let store = queue.store().as_ref();
     let find = async || Ok::<_, Failure>(store.get(&[id]).await?.pop().flatten());
     let Some(mut task) = find().await? else { return Ok(()) };
-    // Nothing claims it now.
+    // A waiting task is not claimed now, so servers cannot be observed.
     if task.state == TaskState::Waiting {
         return warn_of_later(session, queue, task.runtime, &task.kind).await;
     }
     if warn_of_kind(store, task.runtime, &task.kind).await? {
         return Ok(());
     }
-    // A claim takes the task from `enqueued`; if it does not come in time, the servers are busy, and nothing is wrong.
+    // If no server claims the task in time, the servers are busy, which is not a reason for a warning.
     let claimed = tokio::time::timeout(CLAIM_MAX, async {
         while task.state == TaskState::Enqueued {
             tokio::time::sleep(POLL).await;
@@ -111,7 +113,7 @@ pub(crate) async fn warn_of_task(session: &Session, queue: &Taskyard, id: TaskId
         if task.wait_reason == Some(WaitReason::Parked) {
             match task.waiting_for.as_deref() {
                 Some(reason) if kind_of_reason(reason).is_none() => {
-                    remark(format_args!("warning: no server that is running can run this task: it waits for {reason}"));
+                    remark(format_args!("warning: no running server can run this task; it waits for {reason}"));
                 }
                 _ => unknown(&task.kind),
             }
@@ -123,6 +125,6 @@ pub(crate) async fn warn_of_task(session: &Session, queue: &Taskyard, id: TaskId
 
 fn unknown(kind: &str) {
     remark(format_args!(
-        "warning: no server that is running knows `{kind}`: it waits until one that knows it starts (is its name right?)"
+        "warning: no running server has `{kind}`; the task waits until a server that has it starts (check the name)"
     ));
 }

@@ -1,4 +1,4 @@
-//! `queue …`: servers, figures, and what is done to whole queues.
+//! `queue …`: servers, statistics, and commands on whole queues.
 
 mod ageing;
 mod clear;
@@ -20,39 +20,39 @@ use crate::session::Session;
 pub(crate) enum Queue {
     /// Run a server until SIGTERM or SIGINT
     Start(start::Start),
-    /// Say whether the queue is healthy: a live server, nothing waiting for too long
+    /// Check whether the queue is healthy: a live server, no task enqueued for too long; exit code 1 if not
     Status(status::Status),
-    /// Show every queue's figures
+    /// Show the statistics of every queue
     Stats,
     /// Show the servers
     Servers,
-    /// Retry failed tasks: these, or every failed one
+    /// Retry failed tasks, by id or all of them
     Retry(retry::Retry),
-    /// Cancel what is waiting and enqueued; delete nothing
+    /// Cancel waiting and enqueued tasks; nothing is deleted
     Clear(clear::Clear),
-    /// Pause a queue: nothing of it starts any more
+    /// Pause a queue: its tasks no longer start
     Pause(lane::Lane),
     /// Resume a paused queue
     Resume(lane::Lane),
     /// Limit how many tasks of a queue run at once over all servers
     Limit(lane::Limit),
-    /// Limit how many tasks of a queue start in some time over all servers
+    /// Limit how many tasks of a queue start per period over all servers
     Rate(lane::RateLimit),
-    /// Let a queue's tasks move up with time, so that none waits for ever behind more urgent ones
+    /// Raise the priority of a queue's tasks with time, so that none waits forever behind more urgent ones
     Ageing(ageing::Ageing),
-    /// Pause a queue and wait until what runs of it has ended
+    /// Pause a queue and wait until its running tasks have ended
     Drain(drain::Drain),
     /// Delete finished tasks
     Purge(purge::Purge),
 }
 
 impl Queue {
-    /// Whether it keeps running and logs what it does.
+    /// Returns whether the command is a server: it runs until it is stopped, and logs.
     pub(crate) fn is_server(&self) -> bool {
         matches!(self, Self::Start(_))
     }
 
-    /// Settings that its own flags say.
+    /// Returns the settings given by the command's own flags.
     pub(crate) fn flags(&self) -> Vec<(String, String)> {
         match self {
             Self::Start(start) => start.flags(),

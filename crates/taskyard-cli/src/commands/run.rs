@@ -1,8 +1,8 @@
-//! What runs until it is told to stop: a server, a web application, or both.
+//! Runs a server, a web application, or both, until a signal stops them.
 //!
-//! The first SIGTERM, SIGINT or SIGHUP stops it gracefully, a second one hastens it, and SIGQUIT does both at once; all end
-//! with exit code 0. Exit code 75 asks a supervisor for a new process: too many bodies held on to their threads, or the SQLite
-//! file is gone. If the web application ends, the server ends with it, and its exit code is the command's.
+//! The first SIGTERM, SIGINT or SIGHUP stops them gracefully, a second signal stops them at once, and so does a first SIGQUIT; all
+//! end with exit code 0. Exit code 75 requests a restart from a supervisor: too many bodies did not free their threads, or the
+//! SQLite file is lost. If the web application ends, the server is stopped too, and the application's exit code is returned.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -21,28 +21,29 @@ use crate::project;
 use crate::python::{self, Python};
 use crate::session::Session;
 
-/// `EX_TEMPFAIL` of sysexits.h: the same call may succeed.
+/// Exit code that requests a restart: `EX_TEMPFAIL` of sysexits.h.
 const EXIT_AGAIN: u8 = 75;
-/// The exit code of a Python program that has lost tasks.
+/// Exit code of a Python program that has lost tasks.
 const EXIT_LOST: u8 = 120;
 
-/// While the database is away at the start: between two tries, and between two lines of the log about it.
+/// Time between two attempts to reach the database at the start.
 const TRIED_EVERY: Duration = Duration::from_millis(500);
+/// Time between two log lines about a database that cannot be reached at the start.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
-/// How many workers, and which tasks.
+/// Flags for the number of workers and the tasks that they run.
 #[derive(Debug, Args)]
 pub(crate) struct Workers {
-    /// Workers at most [default: CPU count]
+    /// Most workers [default: CPU count]
     #[arg(short = 'w', long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Async tasks that one worker runs at once [default: 10]
+    /// Async tasks that a worker runs at once [default: 10]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
     /// Serve these queues only, separated by commas; with weights as in critical:3,default:1 [default: all]
     #[arg(long, value_name = "A,B")]
     queues: Option<String>,
-    /// Serve them by priority over all, strict (as they are named) or by weights [default: priority]
+    /// Serve them by priority over all, strict (in the given order) or by weights [default: priority]
     #[arg(long, value_name = "ORDER")]
     queue_order: Option<String>,
     /// The server's label [default: host name]
@@ -51,13 +52,13 @@ pub(crate) struct Workers {
     /// Also run functions of these Python modules, separated by commas (setting `include`)
     #[arg(long, value_name = "MODULES")]
     include: Option<String>,
-    /// Start workers and the web application anew when a Python file of the project changes; for development
+    /// Restart workers and the web application when a Python file of the project changes; for development
     #[arg(long)]
     pub(crate) reload: bool,
 }
 
 impl Workers {
-    /// The settings that these flags say.
+    /// Returns the settings given by these flags.
     pub(crate) fn flags(&self) -> Vec<(String, String)> {
         [
             ("max_workers", self.workers.map(|number| number.to_string())),
@@ -73,29 +74,29 @@ impl Workers {
     }
 }
 
-/// Starts the web application's process.
+/// A function that starts the web application's process.
 pub(crate) type StartWeb<'a> = dyn Fn() -> Result<Child, Failure> + 'a;
 
-/// A web application that is replaced may take so long to answer what it has begun.
+/// Longest time for a web application that is being replaced to finish its requests.
 const REPLACE_MAX: Duration = Duration::from_secs(3);
 
-/// What runs.
+/// A server, a web application, or both, while they run.
 pub(crate) struct Run {
     interrupts: Interrupts,
     server: Option<ServerHandle>,
-    /// How the server's workers are started, if they are Python processes.
+    /// The command of the server's workers if they are Python processes.
     worker: Option<(Python, ChildCommand)>,
     web: Option<Child>,
-    /// When the web application's process is killed that a newer one is to replace.
+    /// When the web application's old process is killed; set while it is being replaced.
     replaced: Option<tokio::time::Instant>,
     reload: Option<Reload>,
 }
 
 impl Run {
-    /// Signals are heard from here on.
+    /// Installs the signal handlers.
     ///
     /// # Errors
-    /// The system has no room for a handler.
+    /// A failure with exit code 1 if a handler cannot be installed.
     pub(crate) fn listen() -> Result<Self, Failure> {
         Ok(Self {
             interrupts: Interrupts::listen()?,
@@ -107,14 +108,14 @@ impl Run {
         })
     }
 
-    /// Watches the project's Python files: what runs is started anew when one changes.
+    /// Watches the project's Python files, to restart workers and web application when one changes.
     ///
     /// # Errors
-    /// This program runs no Python, or the files cannot be watched.
+    /// A usage failure (exit code 2) if this program runs no Python tasks; the errors of [`Reload::start`].
     pub(crate) async fn reload(&mut self, session: &Session) -> Result<(), Failure> {
         let python = session.python().ok_or_else(|| {
             Failure::usage("--reload watches Python files, and this program runs Rust tasks only")
-                .with_hint("build and start it anew by a tool such as cargo-watch")
+                .with_hint("use a tool such as cargo-watch to rebuild and restart it")
         })?;
         let (directory, root) = (project::working_directory()?, &session.root().path);
         let directory = if directory.starts_with(root) { root } else { &directory };
@@ -123,10 +124,11 @@ impl Run {
         Ok(())
     }
 
-    /// Adds a server; `app` is what the command line names, a function that makes the application with `is_factory`.
+    /// Starts a server. `app` is the application on the command line; with `is_factory` it names a function that creates it.
     ///
     /// # Errors
-    /// The database's, or the application's.
+    /// [`taskyard::Error`] of the database unless it is transient; a failure if there is no application or it cannot be loaded; a
+    /// failure without a message after a signal.
     pub(crate) async fn server(
         &mut self,
         session: &Session,
@@ -137,7 +139,7 @@ impl Run {
         remark(format_args!("database: {}", session.address()));
         let taskyard = self.until_there(async || session.taskyard_of_server().await).await?;
         let mut config = taskyard.server_config();
-        // A Python application's functions are found when their names are met.
+        // The number of a Python application's functions is unknown, because they are looked up when first claimed.
         let functions = session.python().is_none().then(|| taskyard.registry().kinds().len());
         if let Some(python) = session.python() {
             let mut app = python::application(app, session)?;
@@ -147,7 +149,7 @@ impl Run {
             match &app {
                 Some(app) => remark(format_args!("application: {app}")),
                 None if session.settings().include.is_empty() => {
-                    return Err(Failure::usage("there is no application to run tasks of").with_hint(
+                    return Err(Failure::usage("there is no application whose tasks could be run").with_hint(
                         "name it: --app module:attribute, TASKYARD_APP, or app = \"…\" under [tool.taskyard] in pyproject.toml",
                     ));
                 }
@@ -161,7 +163,7 @@ impl Run {
                 };
                 let Err(failure) = checked else { break };
                 let Some(reload) = &mut self.reload else { return Err(failure) };
-                tracing::error!("{failure}; it is tried again when a file changes");
+                tracing::error!("{failure}; it is loaded again when a file changes");
                 tokio::select! {
                     changed = reload.changed() => drop(changed.ok_or(failure)?),
                     _ = self.interrupts.next() => return Err(Failure::quiet(130)),
@@ -187,11 +189,12 @@ impl Run {
         Ok(())
     }
 
-    /// Tries again while the database is away, as a service must whose database starts after it: until it is there, or a signal comes. Says why
-    /// at once, and every ten seconds.
+    /// Repeats `attempt` until the database can be reached or a signal arrives, because a service may be started before its database.
+    /// Logs the reason at once and then every ten seconds.
     ///
     /// # Errors
-    /// Errors that do not pass: a wrong address or password, another version of the schema. After a signal, a failure without a message.
+    /// The first error that is not transient: a wrong address or password, another version of the schema. After a signal, a failure
+    /// without a message and with exit code 0.
     async fn until_there<T>(
         &mut self,
         attempt: impl AsyncFn() -> Result<taskyard::Result<T>, Failure>,
@@ -206,7 +209,7 @@ impl Run {
                 };
                 if said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
                     said = Some(tokio::time::Instant::now());
-                    tracing::warn!("{error}; waiting for the database, SIGTERM or Ctrl-C ends that");
+                    tracing::warn!("{error}; waiting for the database; SIGTERM or Ctrl-C stops the server");
                 }
                 tokio::time::sleep(TRIED_EVERY).await;
                 Ok::<_, Failure>(None)
@@ -223,10 +226,11 @@ impl Run {
         }
     }
 
-    /// Starts the web application if there is one, and waits for the end of it all; returns the exit code.
+    /// Starts the web application if given, and waits until everything has ended; returns the exit code.
     ///
     /// # Errors
-    /// The web application cannot be started, or what exit code 75 means, in words.
+    /// A failure if the web application cannot be started; a failure with exit code 75 and the reason if the server must be
+    /// restarted.
     pub(crate) async fn until_ended(mut self, session: &Session, web: Option<&StartWeb<'_>>) -> Result<u8, Failure> {
         let mut asked = 0_u32;
         let (mut exit, mut web_exit) = (None, None);
@@ -283,28 +287,28 @@ impl Run {
                 Err(Failure::work(format!("the database {} is lost, and the server has ended", session.address()))
                     .with_exit(EXIT_AGAIN)
                     .with_hint(
-                        "put its files in order and start the server again: a fresh process opens what is there then",
+                        "restore its files and start the server again; a new process opens the files that are there then",
                     ))
             }
             (Some(EXIT_AGAIN), _) => {
-                Err(Failure::work("the server gave its work back and ended: it needs a fresh process")
+                Err(Failure::work("the server has given its tasks back and ended: too many threads are blocked, so a new process is needed")
                     .with_exit(EXIT_AGAIN)
-                    .with_hint("start it again; `taskyard dead list` names tasks that held on to their threads"))
+                    .with_hint("start the server again; `taskyard dead list` shows the tasks that did not free their threads"))
             }
             (_, Some(status)) if asked == 0 && !status.success() => Ok(status.code().map_or(1, |code| code as u8)),
-            // The web application has stopped as it was asked to, and has lost tasks.
+            // The web application was asked to stop, and has lost tasks.
             (None | Some(0), Some(status)) if status.code() == Some(i32::from(EXIT_LOST)) => Ok(EXIT_LOST),
             (exit, _) => Ok(exit.unwrap_or(0)),
         }
     }
 
-    /// Starts workers and web application anew, unless the application cannot be loaded: then what runs goes on. A signal
-    /// that comes meanwhile is returned.
+    /// Replaces workers and web application; keeps the running ones if the new application cannot be loaded. Returns a signal that
+    /// arrives in the meantime.
     async fn replace(&mut self, web: Option<&StartWeb<'_>>) -> Result<Option<Interrupt>, Failure> {
         if let (Some(server), Some((python, worker))) = (&self.server, &self.worker) {
             tokio::select! {
                 checked = python.check(worker) => if checked.is_err() {
-                    tracing::error!("the application cannot be loaded; what runs goes on until the next change");
+                    tracing::error!("the application cannot be loaded; the running processes continue until the next change");
                     return Ok(None);
                 },
                 interrupt = self.interrupts.next() => return Ok(Some(interrupt)),
@@ -320,7 +324,7 @@ impl Run {
         Ok(None)
     }
 
-    /// What ends from now on is not started again.
+    /// Ends reloading: processes that end from now on are not started again.
     fn replace_nothing(&mut self) {
         self.reload = None;
         self.replaced = None;
@@ -335,17 +339,17 @@ impl Run {
             tracing::info!(
                 signal,
                 ?grace,
-                "stopping: nothing new starts, what runs may end; another signal hastens it"
+                "stopping: no further task starts, running tasks may finish; another signal stops at once"
             );
         } else {
-            tracing::info!(signal, "hastening: what runs is given back now");
+            tracing::info!(signal, "stopping at once: running tasks are given back");
             self.server.iter().for_each(ServerHandle::hasten);
         }
-        // On a second SIGINT, and on no other signal, uvicorn drops open requests.
+        // uvicorn drops open requests only on SIGINT.
         self.signal_web(if is_graceful { Signal::TERM } else { Signal::INT });
     }
 
-    /// Passes a SIGTERM on: uvicorn then answers what it has begun.
+    /// Sends SIGTERM to the web application: uvicorn then finishes open requests.
     fn stop_web(&self) {
         self.signal_web(Signal::TERM);
     }

@@ -1,4 +1,4 @@
-//! `schedule …`: rules that enqueue tasks at times.
+//! `schedule …`: commands on schedules, which enqueue tasks at the times of a rule.
 
 mod add;
 mod next;
@@ -22,28 +22,28 @@ pub(crate) enum Schedule {
     Show(show::Show),
     /// Add a schedule, or change the one of that name
     Add(Box<add::Add>),
-    /// Give a schedule another rule; all else of it stays
+    /// Give a schedule another rule; its other options stay
     Reschedule(add::Reschedule),
-    /// Remove schedules with their history; tasks that they enqueued go on
+    /// Remove schedules with their history; the tasks that they enqueued are not affected
     Remove(Remove),
-    /// Pause schedules: times that pass meanwhile do not count
+    /// Pause schedules; times that pass meanwhile are not made up for
     Pause(Names),
     /// Resume paused schedules from now on
     Resume(Names),
-    /// Run a schedule's task now; prints the task's id
+    /// Run a schedule's task now and print the task's id
     Run(Name),
-    /// Show when a rule would run, without a database
+    /// Show the next times of a rule, without a database
     Next(next::Next),
 }
 
-/// One schedule.
+/// A schedule's name.
 #[derive(Debug, Args)]
 pub(crate) struct Name {
     /// The schedule's name
     name: String,
 }
 
-/// Some schedules.
+/// Names of schedules.
 #[derive(Debug, Args)]
 pub(crate) struct Names {
     /// The schedules' names
@@ -56,7 +56,7 @@ pub(crate) struct Names {
 pub(crate) struct Remove {
     #[command(flatten)]
     names: Names,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -70,7 +70,7 @@ impl Schedule {
             Self::Reschedule(reschedule) => reschedule.run(session).await,
             Self::Remove(remove) => {
                 let store = session.store(Access::Existing).await?;
-                confirm(remove.yes, &format!("remove {}, with the history?", remove.names.names.join(", ")))?;
+                confirm(remove.yes, &format!("Remove {} with the history?", remove.names.names.join(", ")))?;
                 remove.names.each(session, "removed", async |name| store.schedule_remove(name).await).await
             }
             Self::Pause(names) => {
@@ -97,7 +97,10 @@ impl Schedule {
 }
 
 impl Names {
-    /// Does the same to each; the first that is not there ends it, and the error says what was done before.
+    /// Applies `change` to each schedule and prints each that was changed; stops at the first that does not exist.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSchedule`] for the first schedule that does not exist; [`Error`] if the database cannot be changed.
     async fn each(
         &self,
         session: &Session,

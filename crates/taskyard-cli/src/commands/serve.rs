@@ -1,4 +1,4 @@
-//! `serve`: the web application, and with `--workers` a server beside it.
+//! `serve`: runs a Python web application, and with `--workers` also a server for its tasks.
 
 use clap::Args;
 use tokio::process::Child;
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::python;
 use crate::session::{Session, environment_for};
 
-/// uvicorn's word for an application that a call makes.
+/// uvicorn's flag for an application that a factory creates.
 const FACTORY: &str = "--factory";
 
 /// Serve a Python web application, with `--workers` also its tasks
@@ -34,7 +34,7 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    /// The settings that its flags say.
+    /// Returns the settings given by the command's own flags.
     pub(crate) fn flags(&self) -> Vec<(String, String)> {
         self.workers.flags()
     }
@@ -55,8 +55,9 @@ impl Serve {
 
     fn web(&self, session: &Session) -> Result<Child, Failure> {
         let python = session.python().ok_or_else(|| {
-            Failure::usage("this program has no web application to serve")
-                .with_hint("`taskyard serve` of the Python package serves one; `queue start` runs tasks")
+            Failure::usage("this program is built without Python and cannot serve a web application").with_hint(
+                "use `taskyard serve` of the Python package; `taskyard queue start` runs this program's tasks",
+            )
         })?;
         let app = python::application(self.app.as_deref(), session)?.ok_or_else(|| {
             Failure::usage("there is no application to serve")
@@ -71,9 +72,9 @@ impl Serve {
             arguments.push(FACTORY.to_owned());
         }
         let mut command = python.web(&app, &arguments);
-        // A group of its own: a Ctrl-C on the terminal is passed on by this process, once.
+        // Its own process group, so that a Ctrl-C on the terminal reaches it once, through this process.
         command.process_group(0);
-        // The same database for both, whichever way it was chosen.
+        // The web application must use the same database as this process, however it was chosen.
         command.envs(environment_for(session));
         command
             .spawn()

@@ -1,4 +1,4 @@
-//! `task …`: what is asked and done about single tasks.
+//! `task …`: commands on single tasks.
 
 mod add;
 mod control;
@@ -24,7 +24,7 @@ pub(crate) enum Task {
     List(list::List),
     /// Show everything about a task: record, attempts, context, children
     Show(show::Show),
-    /// Show what a task logged
+    /// Show a task's log
     Logs(logs::Logs),
     /// Cancel tasks; a running one is interrupted
     Cancel(control::Cancel),

@@ -1,4 +1,4 @@
-//! `top`: a live view of the whole queue, each second anew; one picture with `--once`, objects for programs with `--json`.
+//! `top`: a live view of all queues, refreshed every second; printed once with `--once`, as a stream of objects with `--json`.
 
 mod look;
 mod order;
@@ -19,17 +19,18 @@ use look::{Before, look};
 use order::Order;
 use screen::Screen;
 
-/// Between two looks, at least; and a look that takes long is followed by a rest of so many times its length.
+/// Least time between two refreshes.
 const EVERY_MIN: Duration = Duration::from_millis(100);
+/// The pause after a refresh is at least this many times as long as the refresh took, to limit the load on the database.
 const REST: u32 = 4;
 
 /// Watch the whole queue
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// Print one picture and end
+    /// Print the current state once and exit
     #[arg(long)]
     once: bool,
-    /// Between two looks
+    /// Time between two refreshes
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = crate::commands::filter::span)]
     every: Duration,
 }
@@ -49,11 +50,11 @@ impl Top {
         }
         let mut interrupts = Interrupts::listen()?;
         let mut screen = match out.is_json() {
-            // A stream of objects, for programs.
+            // `--json` prints a stream of objects and needs no screen.
             true => None,
             false if !std::io::stdout().is_terminal() => {
-                return Err(Failure::usage("this is no terminal to draw on")
-                    .with_hint("`taskyard top --once` prints one picture, `--json` one object after the other"));
+                return Err(Failure::usage("`taskyard top` needs a terminal, and stdout is not one")
+                    .with_hint("`taskyard top --once` prints the current state, `--json` a stream of objects"));
             }
             false => Some(Screen::open()?),
         };
@@ -80,7 +81,8 @@ impl Top {
                 if matches!(key, b'q' | b'Q') {
                     return Ok(0);
                 }
-                // Another order shows other tasks; the pace is measured between the looks that are apart as far as was asked.
+                // Another order selects other tasks, so they are read at once. The throughput is still measured between the
+                // regular refreshes.
                 if order.press(key) {
                     frame = look(&taskyard, session.address(), order).await?;
                 }

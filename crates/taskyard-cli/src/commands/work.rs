@@ -1,4 +1,4 @@
-//! The flags that say which function is called with what: shared by `task add` and `schedule add`.
+//! Flags for the function to call, its arguments and options, shared by `task add` and `schedule add`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use taskyard_core::settings::Settings;
 use crate::commands::filter::span;
 use crate::failure::Failure;
 
-/// Which function, with what.
+/// The function to call, its arguments and the task's options.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
     /// The function's path (Rust) or module:name (Python); NAMESPACE/PATH in another namespace, /PATH in none
@@ -28,7 +28,7 @@ pub(crate) struct Work {
     /// The queue
     #[arg(long, default_value = "default")]
     queue: String,
-    /// Higher first
+    /// Priority; higher ones run first
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
     /// Cancel it if it has not started this long from when it was added
@@ -49,10 +49,10 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// The call.
+    /// Builds the call.
     ///
     /// # Errors
-    /// Arguments that are no JSON.
+    /// A usage failure (exit code 2) if `--args` is not a JSON list or `--kwargs` is not a JSON object.
     pub(crate) fn call(&self) -> Result<Call<Box<RawValue>>, Failure> {
         let mut call = Call::from_payload(&self.kind, Ok(self.payload()?))
             .queue(&self.queue)
@@ -65,24 +65,25 @@ impl Work {
         Ok(self.tags.iter().fold(call, Call::tag))
     }
 
-    /// The arguments' exact bytes, as they were written: nothing is parsed and written anew.
+    /// Returns the payload with the exact bytes of the arguments. They are not parsed and re-serialised, so that numbers keep every
+    /// digit.
     fn payload(&self) -> Result<Vec<u8>, Failure> {
         let check = |flag: &str, text: &str, first: char, what: &str| match serde_json::from_str::<&RawValue>(text) {
             Ok(value) if value.get().starts_with(first) => Ok(()),
             Ok(_) => Err(Failure::usage(format!("{flag} takes {what}"))),
-            Err(error) => Err(Failure::usage(format!("{flag} is no JSON: {error}"))),
+            Err(error) => Err(Failure::usage(format!("{flag} is not valid JSON: {error}"))),
         };
         check("--args", &self.args, '[', "a JSON list")?;
         check("--kwargs", &self.kwargs, '{', "a JSON object")?;
         Ok(format!("{{\"args\":{},\"kwargs\":{}}}", self.args.trim(), self.kwargs.trim()).into_bytes())
     }
 
-    /// The language of the function.
+    /// Returns the language of the function.
     pub(crate) fn runtime(&self) -> Runtime {
         if self.is_python() { Runtime::Python } else { Runtime::Rust }
     }
 
-    /// Its kind, as it is stored.
+    /// Returns the kind as it is stored, with the namespace.
     pub(crate) fn stored_kind(&self, settings: &Settings) -> String {
         kind_in(settings.namespace.as_ref(), &self.kind)
     }

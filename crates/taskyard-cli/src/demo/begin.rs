@@ -1,7 +1,7 @@
-//! The beginning of a run: an unfinished one is found again by its joining task, else a new one is added.
+//! Finds the unfinished run by its joining task, or adds a new run.
 //!
-//! The joining task is added last, with all files as its parents. So files without one belong to a run that was killed
-//! while it was being added; nothing of it had been claimed here, and it makes room for a new one.
+//! The joining task is added last, with the tasks of all files as parents. File tasks without a joining task therefore belong to
+//! a run that was killed while it was being added. No server had started on them, and they are deleted before a new run.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,25 +19,26 @@ use crate::failure::Failure;
 use crate::moment::number;
 use crate::out::remark;
 
-/// Ids in one statement.
+/// Ids per statement.
 pub(super) const PAGE: usize = 1_000;
-/// Between two lines about a directory that is large.
+/// Time between two lines about the progress of listing a large directory.
 const SAY_GAP: Duration = Duration::from_secs(2);
 
-/// One run.
+/// A run of the demo.
 pub(super) struct Run {
     /// The joining task.
     pub(super) report: TaskRef<Summary>,
-    /// One task for each file, in their order.
+    /// The tasks of the files, in the order of the files.
     pub(super) files: Vec<TaskId>,
-    /// What of them had ended before this process began.
+    /// The outcomes of tasks that had ended before this process started.
     pub(super) before: Vec<Final>,
 }
 
-/// Finds the run of this directory or adds one.
+/// Finds the unfinished run of this directory or adds a new one.
 ///
 /// # Errors
-/// The database's.
+/// A failure with exit code 1 if the directory cannot be walked; otherwise the error of the database, by variant of
+/// [`taskyard::Error`].
 pub(super) async fn run(taskyard: &Taskyard, root: &Path, home: &Home) -> Result<Run, Failure> {
     let tag = format!("demo:{}", home.key);
     if let Some(run) = resumed(taskyard, &tag).await? {
@@ -47,7 +48,7 @@ pub(super) async fn run(taskyard: &Taskyard, root: &Path, home: &Home) -> Result
     added(taskyard, root, home, &tag).await
 }
 
-/// The unfinished run. What someone stopped by hand is retried: the joining task waits for it.
+/// Returns the unfinished run. Tasks that were stopped by hand are retried, because the joining task waits for them.
 async fn resumed(taskyard: &Taskyard, tag: &str) -> Result<Option<Run>, Failure> {
     let store = taskyard.store();
     let filter = TaskFilter {
@@ -72,11 +73,11 @@ async fn resumed(taskyard: &Taskyard, tag: &str) -> Result<Option<Run>, Failure>
         store.retry(page).await?;
     }
     let (done, all) = (before.len() as u64, report.parents.len() as u64);
-    remark(format_args!("going on with an unfinished run: {} of {} files are done", number(done), number(all)));
+    remark(format_args!("resuming an unfinished run: {} of {} files are done", number(done), number(all)));
     Ok(Some(Run { report: taskyard.get(report.id), files: report.parents, before }))
 }
 
-/// Deletes what earlier runs on this directory left.
+/// Deletes the tasks of earlier runs on this directory.
 async fn clear(store: &dyn Store, tag: &str) -> Result<(), Failure> {
     let filter = TaskFilter { tag: Some(tag.into()), ..TaskFilter::default() };
     let mut after = None;
@@ -96,7 +97,7 @@ async fn clear(store: &dyn Store, tag: &str) -> Result<(), Failure> {
     }
 }
 
-/// Adds a task for each file, in groups while the directory is still being walked, then the joining one.
+/// Adds a task for each file, in groups while the directory is being walked, then the joining task.
 async fn added(taskyard: &Taskyard, root: &Path, home: &Home, tag: &str) -> Result<Run, Failure> {
     let (sender, mut groups) = mpsc::channel(2);
     let walked = root.to_owned();
@@ -126,14 +127,14 @@ async fn added(taskyard: &Taskyard, root: &Path, home: &Home, tag: &str) -> Resu
 
 fn call(root: &Path, path: &Path, tag: &str) -> Call<Figures> {
     let call = tasks::file(Exact::from(root), Exact::from(path)).tag(tag).retry(policy());
-    // A label for people, where it fits into one.
+    // The path is the task's label if it is a valid label.
     match path.to_str().filter(|name| name.len() <= 255 && !name.chars().any(char::is_control)) {
         Some(name) => call.name(name),
         None => call,
     }
 }
 
-/// One quick retry: a file that changes twice is in use.
+/// Returns the retry policy: one quick retry, because a file that changes twice is in use.
 fn policy() -> RetryPolicy {
     RetryPolicy { max_retries: 1, backoff_ms: 200, jitter: false, ..RetryPolicy::default() }
 }

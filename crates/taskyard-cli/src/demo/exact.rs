@@ -1,4 +1,4 @@
-//! A file's name exactly as the system has it, through JSON and back: plain text where it is UTF-8, base64 otherwise.
+//! File names that survive JSON exactly: text if the name is UTF-8, base64 of its bytes otherwise.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -13,12 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub(super) struct Exact(pub(super) PathBuf);
 
 impl Exact {
-    /// For people: U+FFFD for what is not UTF-8.
+    /// Returns the name for display, with U+FFFD for bytes that are not UTF-8.
     pub(super) fn lossy(&self) -> String {
         self.0.to_string_lossy().into_owned()
     }
 
-    /// Base64 of the bytes, only where the text does not say them all.
+    /// Returns the bytes in base64 if the name is not UTF-8.
     pub(super) fn base64(&self) -> Option<String> {
         self.0.to_str().is_none().then(|| STANDARD.encode(self.0.as_os_str().as_bytes()))
     }

@@ -1,5 +1,5 @@
-//! Where the demo keeps its database, its report and its lock: `.taskyard` in the directory itself or, if that cannot be
-//! written or is not trusted (`trust.rs`), a directory of this user that is named after it.
+//! The directory of the demo's database, report and lock: `.taskyard` in the walked directory or, if that cannot be written or
+//! is not trusted (`trust.rs`), a directory in the user's state directory that is named after it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -12,22 +12,23 @@ use sha2::{Digest as _, Sha256};
 use crate::failure::Failure;
 use crate::project::{self, Root};
 
-/// The place, held by this process alone until it is dropped.
+/// The demo's own directory, locked by this process until this is dropped.
 #[derive(Debug)]
 pub(super) struct Home {
     directory: PathBuf,
-    /// Names the directory that the demo is about, on this host.
+    /// Identifies the walked directory on this host.
     pub(super) key: String,
-    /// Whether it lies outside that directory.
+    /// Whether the demo's own directory is outside of the walked directory.
     pub(super) is_elsewhere: bool,
     _lock: File,
 }
 
 impl Home {
-    /// Finds and locks it.
+    /// Finds, creates and locks the directory.
     ///
     /// # Errors
-    /// Another demo runs on the same directory; neither place can be written.
+    /// A failure with exit code 4 if another demo runs on the same directory; a usage failure or [`taskyard::Error::File`] if
+    /// neither directory can be written.
     pub(super) fn find(root: &Path, project: &Root) -> Result<Self, Failure> {
         let key = key(root);
         let own = root.join(project::DIRECTORY);
@@ -39,10 +40,10 @@ impl Home {
         }
         let Some(state) = state_directory() else {
             return Err(Failure::usage(format!(
-                "{} cannot be written, and there is no home directory",
+                "{} cannot be written, and neither XDG_STATE_HOME nor HOME is set",
                 root.display()
             ))
-            .with_hint("set XDG_STATE_HOME to a directory that can be written"));
+            .with_hint("set XDG_STATE_HOME to a directory that this user can write to"));
         };
         let directory = state.join("taskyard").join(format!("demo-{key}"));
         let lock = DirBuilder::new()
@@ -58,7 +59,7 @@ impl Home {
         match self._lock.try_lock() {
             Ok(()) => Ok(self),
             Err(TryLockError::WouldBlock) => {
-                Err(Failure::work(format!("another `taskyard demo` runs on {}", root.display()))
+                Err(Failure::work(format!("another `taskyard demo` is running on {}", root.display()))
                     .with_exit(4)
                     .with_hint("wait for it, or stop it with Ctrl-C"))
             }
@@ -66,18 +67,18 @@ impl Home {
         }
     }
 
-    /// The demo's own database.
+    /// Returns the path of the demo's own database.
     pub(super) fn database_path(&self) -> PathBuf {
         self.directory.join("demo.db")
     }
 
-    /// The report of the last finished run.
+    /// Returns the path of the report of the last finished run.
     pub(super) fn report_path(&self) -> PathBuf {
         self.directory.join("demo-report.json")
     }
 }
 
-/// The directory's lock file. A directory that is a link may lead anywhere and is not ours.
+/// Opens the lock file in a directory. A directory that is a link is refused, because it may lead anywhere.
 fn open(directory: &Path) -> io::Result<File> {
     project::make_private(directory)?;
     if directory.symlink_metadata()?.is_symlink() {
@@ -103,7 +104,7 @@ fn state_directory() -> Option<PathBuf> {
     absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))
 }
 
-/// The same directory on another host is another one: a database may be shared.
+/// Returns the key of a directory. It includes the host name, because hosts may share a database.
 fn key(root: &Path) -> String {
     let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
     let digest =

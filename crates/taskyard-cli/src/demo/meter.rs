@@ -1,6 +1,6 @@
-//! What the bodies in this process are at, for the bars: which files are open, how far each is, how much was read.
+//! Progress of the tasks in this process for the progress bars: which files are open, how far each is, how much was read.
 //!
-//! Only for show. What was done is what the database says.
+//! Only for display; the database is authoritative.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,28 +8,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskyard::TaskId;
 
-/// The one of this process; bodies have no other way to the command that runs in it.
+/// The meter of this process; a static, because task bodies have no other way to reach the command.
 pub(super) static METER: Meter =
     Meter { bytes: AtomicU64::new(0), open: Mutex::new(BTreeMap::new()), done: Mutex::new(Vec::new()) };
 
-/// Counts and lists.
+/// Bytes read, open files, and tasks whose bodies have returned.
 pub(super) struct Meter {
     bytes: AtomicU64,
     open: Mutex<BTreeMap<TaskId, Arc<Reading>>>,
     done: Mutex<Vec<TaskId>>,
 }
 
-/// One file that is being read.
+/// A file that is being read.
 pub(super) struct Reading {
-    /// Its path for people.
+    /// Path for display.
     pub(super) name: String,
-    /// Its size when it was opened.
+    /// Size in bytes when it was opened.
     pub(super) total: AtomicU64,
-    /// What was read of it.
+    /// Bytes read so far.
     pub(super) read: AtomicU64,
 }
 
-/// Keeps a file on the list until it is dropped.
+/// Keeps a file in the list of open files until this is dropped.
 pub(super) struct Guard {
     id: TaskId,
     reading: Arc<Reading>,
@@ -40,41 +40,41 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Meter {
-    /// Puts a file on the list.
+    /// Adds a file to the list of open files.
     pub(super) fn enter(&self, id: TaskId, name: String) -> Guard {
         let reading = Arc::new(Reading { name, total: AtomicU64::new(0), read: AtomicU64::new(0) });
         lock(&self.open).insert(id, Arc::clone(&reading));
         Guard { id, reading }
     }
 
-    /// All bytes read in this process.
+    /// Returns the bytes read in this process.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The files being read, the oldest first.
+    /// Returns the files that are being read, the oldest task first.
     pub(super) fn open(&self) -> Vec<(TaskId, Arc<Reading>)> {
         lock(&self.open).iter().map(|(id, reading)| (*id, Arc::clone(reading))).collect()
     }
 
-    /// The tasks whose bodies have returned since the last call.
+    /// Returns the tasks whose bodies have returned since the last call.
     pub(super) fn take_done(&self) -> Vec<TaskId> {
         std::mem::take(&mut lock(&self.done))
     }
 }
 
 impl Guard {
-    /// How far it is.
+    /// Records how much of the file was read, and its size.
     pub(super) fn advance(&self, read: u64, total: u64) {
         self.reading.total.store(total, Ordering::Relaxed);
         let before = self.reading.read.swap(read, Ordering::Relaxed);
         METER.bytes.fetch_add(read.saturating_sub(before), Ordering::Relaxed);
     }
 
-    /// The body returns its figures.
+    /// Records that the body has returned successfully.
     pub(super) fn done(self) {
         let mut done = lock(&METER.done);
-        // Nobody reads it in a plain server; it must not grow there.
+        // In a server without a display nothing takes the list, so its length is bounded.
         if done.len() >= 100_000 {
             done.clear();
         }

@@ -1,7 +1,7 @@
-//! Reading one file in chunks: SHA-256, size, lines, size under gzip.
+//! Reads a file in chunks and computes SHA-256, size, lines and size under gzip.
 //!
-//! The file is opened without following a link and without blocking on a pipe, and only a regular file is read. One
-//! that is not the same at the end as at the beginning is refused: its figures would describe no version of it.
+//! The file is opened without following a link and without blocking on a pipe, and only a regular file is read. A file that
+//! changes while it is read is refused, because its figures would describe no version of it.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write};
@@ -14,10 +14,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::project;
 
-/// Bytes read at once.
+/// Most bytes per read.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// What is known about a file.
+/// The figures of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Measured {
     pub(super) sha256: String,
@@ -26,25 +26,25 @@ pub(super) struct Measured {
     pub(super) gzip_bytes: u64,
 }
 
-/// Why it is not.
+/// Why a file could not be measured.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// It is not there any more.
+    /// The file does not exist any more.
     Gone,
-    /// It is something else now, or a link.
+    /// The path is a link or not a regular file.
     NotRegular,
-    /// It cannot be opened.
+    /// The file cannot be opened.
     Closed(io::Error),
-    /// It was written to in the meantime.
+    /// The file was written to while it was read.
     Changed,
     /// Reading failed.
     Broken(io::Error),
-    /// Whoever asked wants no more.
+    /// The caller ended the reading.
     Interrupted,
 }
 
 impl Problem {
-    /// The name that failures and retry policies show.
+    /// Returns the error type of the task's failure, also used by retry policies.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Gone => "FileGone",
@@ -56,7 +56,7 @@ impl Problem {
         }
     }
 
-    /// Whether another try may succeed.
+    /// Returns whether another attempt may succeed.
     pub(super) const fn is_worth_a_retry(&self) -> bool {
         matches!(self, Self::Changed | Self::Broken(_))
     }
@@ -66,7 +66,7 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Gone => f.write_str("the file is gone"),
-            Self::NotRegular => f.write_str("it is no regular file any more"),
+            Self::NotRegular => f.write_str("it is not a regular file any more"),
             Self::Closed(error) => write!(f, "cannot be opened: {}", project::plain(error)),
             Self::Changed => f.write_str("the file changed while it was read"),
             Self::Broken(error) => write!(f, "cannot be read: {}", project::plain(error)),
@@ -75,7 +75,8 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Reads a file; `step` hears how many bytes of how many were read, and ends the reading with `false`.
+/// Reads a file. `step` is called before each read with the bytes read so far and the size, and ends the reading by returning
+/// `false`.
 pub(super) fn measure(path: &Path, mut step: impl FnMut(u64, u64) -> bool) -> Result<Measured, Problem> {
     let mut file = open(path)?;
     let before = file.metadata().map_err(Problem::Broken)?;
@@ -86,7 +87,7 @@ pub(super) fn measure(path: &Path, mut step: impl FnMut(u64, u64) -> bool) -> Re
     let mut digest = Sha256::new();
     let mut gzip = GzEncoder::new(Count(0), Compression::default());
     let (mut bytes, mut lines) = (0_u64, 0_u64);
-    // A byte more than a small file has, so that its end shows in the second read.
+    // One byte more than the size of a small file, so that the second read finds its end.
     let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1).clamp(4_096, CHUNK_BYTES);
     let mut chunk = vec![0; room];
     loop {
@@ -106,7 +107,7 @@ pub(super) fn measure(path: &Path, mut step: impl FnMut(u64, u64) -> bool) -> Re
         bytes += count as u64;
     }
     let after = file.metadata().map_err(Problem::Broken)?;
-    // A file of /proc says 0 whatever it holds.
+    // Files in /proc report size 0.
     if stamp(&before) != stamp(&after) || (bytes != size && size != 0) {
         return Err(Problem::Changed);
     }
@@ -115,13 +116,13 @@ pub(super) fn measure(path: &Path, mut step: impl FnMut(u64, u64) -> bool) -> Re
 }
 
 fn open(path: &Path) -> Result<File, Problem> {
-    // Opening a device can already do something, so its kind is looked at first.
+    // Opening a device can have side effects, so the file type is checked first.
     match path.symlink_metadata() {
         Ok(found) if found.is_file() => {}
         Ok(_) => return Err(Problem::NotRegular),
         Err(error) => return Err(opening(error)),
     }
-    // Between the look and the opening it may be replaced: no link is followed, and no pipe waited for.
+    // The file may be replaced between check and opening: do not follow a link, and do not block on a pipe.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(opening)
 }
@@ -134,12 +135,12 @@ fn opening(error: io::Error) -> Problem {
     }
 }
 
-/// What changes when a file is written to.
+/// Returns the metadata that change when a file is written to.
 fn stamp(found: &Metadata) -> (u64, i64, i64, i64, i64) {
     (found.size(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec())
 }
 
-/// Lower-case hexadecimal.
+/// Formats bytes as lower-case hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -148,7 +149,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Counts what is written and keeps nothing.
+/// A writer that only counts bytes.
 struct Count(u64);
 
 impl Write for Count {

@@ -1,7 +1,7 @@
-//! The report: totals, every file's figures, duplicates by digest, failures with their reasons.
+//! Writes the report: totals, the figures of every file, duplicates by digest, and failures with their reasons.
 //!
-//! It can be far larger than a result may be, so the task writes it to a file, whole or not at all, and returns a
-//! summary with the file's digest. The file is the very object that `--json` prints.
+//! The report can exceed the size limit of a result, so the task writes it to a file atomically and returns a summary with the
+//! file's digest. The file contains the object that `--json` prints.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -21,17 +21,17 @@ use crate::escape;
 use crate::failure::Failure;
 use crate::project;
 
-/// Of the largest files, how many are named in the summary.
+/// Number of largest files in the summary.
 pub(super) const LARGEST: usize = 10;
-/// Records asked for at once.
+/// Records read per statement.
 const PAGE: usize = 1_000;
 
-/// What the joining task returns.
+/// The result of the joining task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Summary {
-    /// Regular files.
+    /// Number of regular files.
     pub(super) files: u64,
-    /// Bytes of those that were read.
+    /// Bytes of the files that were read.
     pub(super) bytes: u64,
     /// Failures: files, and directories that could not be listed.
     pub(super) failed: u64,
@@ -41,21 +41,21 @@ pub(super) struct Summary {
     pub(super) links: u64,
     /// Lines of all files.
     pub(super) lines: u64,
-    /// All files under gzip, each by itself.
+    /// Bytes of all files under gzip, each compressed separately.
     pub(super) gzip_bytes: u64,
     /// Groups of files with the same content.
     pub(super) duplicates: u64,
-    /// Bytes that all but one of each group take.
+    /// Bytes of all files but one in each group.
     pub(super) duplicate_bytes: u64,
     /// The largest files with their sizes.
     pub(super) largest: Vec<(Exact, u64)>,
-    /// Where the whole report is.
+    /// Path of the report.
     pub(super) report: Exact,
-    /// Its SHA-256.
+    /// SHA-256 of the report.
     pub(super) report_sha256: String,
 }
 
-/// One file in the report.
+/// A file in the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Item {
     pub(super) path: String,
@@ -67,7 +67,7 @@ pub(super) struct Item {
     pub(super) gzip_bytes: u64,
 }
 
-/// One failure in the report.
+/// A failure in the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failed {
     pub(super) path: String,
@@ -82,10 +82,10 @@ impl Failed {
     }
 }
 
-/// Writes the report of these parents to a file beside its last place, and moves it there.
+/// Writes the report of these parents to a temporary file beside `path` and renames it to `path`.
 ///
 /// # Errors
-/// A result that is none of ours, the database's, or the file's.
+/// A [`TaskError`] if a parent's result cannot be decoded, the database cannot be read or the file cannot be written.
 pub(super) async fn write(
     store: &dyn Store,
     parents: Vec<ParentResult>,
@@ -131,7 +131,7 @@ pub(super) async fn write(
     Ok(summary)
 }
 
-/// The paths of tasks that failed stand in their arguments.
+/// Reads the paths of failed tasks from their stored arguments.
 async fn named(store: &dyn Store, fallen: &[(TaskId, String)]) -> Result<Vec<Failed>, TaskError> {
     #[derive(Deserialize)]
     struct Payload {
@@ -149,7 +149,7 @@ async fn named(store: &dyn Store, fallen: &[(TaskId, String)]) -> Result<Vec<Fai
     Ok(failures)
 }
 
-/// Groups of two or more with one digest, each in the order of the files, by their first ones.
+/// Groups files with the same digest. Groups and their files are in the order of the files; a group has at least two.
 fn duplicates(items: &[Figures]) -> Vec<Vec<&Figures>> {
     let mut by_digest: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, item) in items.iter().enumerate() {
@@ -160,7 +160,7 @@ fn duplicates(items: &[Figures]) -> Vec<Vec<&Figures>> {
     groups.into_iter().map(|group| group.into_iter().map(|at| &items[at]).collect()).collect()
 }
 
-/// Answers the file's digest.
+/// Writes the report's file and returns its digest.
 fn store_file(
     path: &Path,
     summary: &Summary,
@@ -220,17 +220,18 @@ impl<W: Write> Write for Hashing<W> {
 }
 
 impl Summary {
-    /// The report's text, if it is the one that this summary is of.
+    /// Reads the report and checks its digest.
     ///
     /// # Errors
-    /// The file is missing or another: a server elsewhere wrote it.
+    /// [`taskyard::Error::File`] if the file cannot be read; a failure with exit code 1 if its digest is another, because a server
+    /// on another host wrote the report of this run.
     pub(super) fn read(&self, path: &Path) -> Result<String, Failure> {
         let text = fs::read_to_string(path).map_err(|error| project::file_error(path, &error))?;
         if hex(&Sha256::digest(text.as_bytes())) == self.report_sha256 {
             Ok(text)
         } else {
             Err(Failure::work(format!("{} is not the report of this run", path.display()))
-                .with_hint("another server wrote it on its own host; stop that one and run the demo again"))
+                .with_hint("a server on another host wrote the report there; stop that server and run the demo again"))
         }
     }
 }

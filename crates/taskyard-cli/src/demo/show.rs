@@ -1,4 +1,4 @@
-//! The end of the demo: the report for programs as it is, for people in short.
+//! Prints the report: the whole object with `--json`, a short form otherwise.
 
 use std::io::Write as _;
 
@@ -10,10 +10,10 @@ use crate::grid::Grid;
 use crate::moment::{number, size};
 use crate::out::Out;
 
-/// Groups of duplicates, and failures, that are shown to people.
+/// Number of groups of duplicates, and of failures, in the short form.
 const SHOWN: usize = 10;
 
-/// What people see of the lists.
+/// The lists of the report that the short form shows.
 #[derive(Deserialize)]
 struct Lists {
     duplicates: Vec<Vec<String>>,
@@ -61,7 +61,7 @@ fn totals(out: Out, summary: &Summary) -> Result<(), Failure> {
     grid.row(["failed", &number(summary.failed)]);
     grid.row(["skipped (pipes, sockets, devices)", &number(summary.skipped)]);
     grid.row(["links, not followed", &number(summary.links)]);
-    let wasted = format!("{} groups, {} to spare", number(summary.duplicates), size(summary.duplicate_bytes));
+    let wasted = format!("{} groups, {} reclaimable", number(summary.duplicates), size(summary.duplicate_bytes));
     grid.row(["duplicates", &wasted]);
     out.grid(grid)
 }

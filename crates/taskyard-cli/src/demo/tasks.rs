@@ -1,7 +1,7 @@
-//! The two functions that run as tasks. Their kinds are part of what is stored; they never change.
+//! The two functions that run as tasks. Their kinds are stored in the database and must never change.
 //!
-//! Both are in a set of their own, so that no server but a demo's runs them, and both work only on the directory that
-//! this demo was started for: a row names a directory and a report to write, and anyone who may add a task writes rows.
+//! Both are in a task set of their own, so that only the demo's server runs them. Both work only on the directory that the demo
+//! was started for: a task's arguments name a directory and a file to write, and every client of the database can add tasks.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ taskyard::task_set!(
     pub(super) DEMO_TASKS
 );
 
-/// The queue that the demo's tasks are in.
+/// The queue of the demo's tasks.
 pub(super) const QUEUE: &str = "demo";
 /// The joining task's kind.
 pub(super) const REPORT_KIND: &str = "taskyard::demo::report";
-/// How long a task of another directory is left to that directory's own demo.
+/// How long a task of another directory is postponed, so that the demo of that directory can claim it.
 const NOT_OURS: Duration = Duration::from_secs(1);
-/// The least time between two writes of a task's progress.
+/// Least time between two writes of a task's progress.
 const PROGRESS_GAP: Duration = Duration::from_millis(250);
 
 /// The directory that this demo works on.
@@ -34,26 +34,26 @@ const PROGRESS_GAP: Duration = Duration::from_millis(250);
 pub(super) struct Directory {
     /// The directory's absolute path.
     pub(super) root: PathBuf,
-    /// The only file that is written.
+    /// Path of the report, the only file that is written.
     pub(super) report: PathBuf,
 }
 
-/// What a file's task returns.
+/// The result of a file's task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Figures {
-    /// Its path, from the root.
+    /// Path relative to the root.
     pub(super) path: Exact,
     /// SHA-256 in hexadecimal.
     pub(super) sha256: String,
-    /// Its size.
+    /// Size in bytes.
     pub(super) bytes: u64,
-    /// Its line feeds.
+    /// Number of line feeds.
     pub(super) lines: u64,
-    /// Its size under gzip.
+    /// Size under gzip in bytes.
     pub(super) gzip_bytes: u64,
 }
 
-/// Reads one file. A long one says how far it is, and ends at once when the server stops.
+/// Measures one file. Reports progress for a large file, and ends at once when the server stops.
 #[task(set = DEMO_TASKS, kind = "taskyard::demo::file", queue = "demo", timeout = "0s")]
 pub(super) fn file(
     root: Exact,
@@ -95,7 +95,7 @@ pub(super) fn file(
     Ok(Figures { path, sha256, bytes, lines, gzip_bytes })
 }
 
-/// Writes the report over all files, whatever became of them; returns its summary.
+/// Writes the report on all files, including those that failed, and returns its summary.
 #[task(set = DEMO_TASKS, kind = "taskyard::demo::report", queue = "demo", timeout = "0s")]
 pub(super) async fn report(
     root: Exact,

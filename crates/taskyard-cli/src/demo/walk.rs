@@ -1,5 +1,6 @@
-//! The regular files under a directory, in a stable order, without ever holding more than a folder's names in memory
-//! for each level. Links are not followed, nothing but directories is opened.
+//! Walks the regular files under a directory in a stable order. Links are not followed, and only directories are opened.
+//!
+//! At most the names of one directory per level are held in memory.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,30 +12,30 @@ use tokio::sync::mpsc;
 use super::exact::Exact;
 use crate::project;
 
-/// Directories that are left out wherever they stand: version control, what can be made again, and what is ours.
+/// Names of directories that are skipped at every level: version control, build products, and Taskyard's own.
 const LEFT_OUT: [&str; 4] = [".git", "target", "node_modules", project::DIRECTORY];
-/// Files handed over at once.
+/// Files per group that is sent.
 pub(super) const GROUP: usize = 2_000;
-/// Directories that could not be listed and are kept by name; more are only counted.
+/// Directories that could not be listed and are named in the report; further ones are only counted.
 const UNLISTED_MAX: usize = 1_000;
 
-/// What was found that is no regular file.
+/// Directory entries other than regular files, and directories that could not be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Beside {
     /// Pipes, sockets and devices.
     pub(super) skipped: u64,
     /// Links.
     pub(super) links: u64,
-    /// Directories that could not be listed, and why.
+    /// Directories that could not be listed, each with the reason.
     pub(super) unlisted: Vec<(Exact, String)>,
-    /// Further ones.
+    /// Number of further directories that could not be listed.
     pub(super) unlisted_more: u64,
 }
 
-/// Sends the relative paths of all regular files in groups. Blocks; ends early when nobody receives any more.
+/// Sends the relative paths of all regular files in groups. Blocks; ends early when the receiver is dropped.
 pub(super) fn walk(root: &Path, groups: &mpsc::Sender<Vec<PathBuf>>) -> Beside {
     let mut walk = Walk { root, groups, group: Vec::with_capacity(GROUP), beside: Beside::default() };
-    // Depth first with a stack: a tree may be deeper than a thread's.
+    // Depth first with an explicit stack: recursion could overflow the thread's stack in a deep tree.
     let mut stack = vec![PathBuf::new()];
     while let Some(directory) = stack.pop() {
         match walk.list(&directory) {
@@ -57,7 +58,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The directories below one; its files are on their way. `None` when nobody receives.
+    /// Sends the files of a directory and returns its subdirectories; `None` when the receiver is dropped.
     fn list(&mut self, directory: &Path) -> Option<Vec<PathBuf>> {
         let mut names: Vec<(OsString, fs::FileType)> = Vec::new();
         let listed = fs::read_dir(self.root.join(directory)).and_then(|entries| {
@@ -65,7 +66,7 @@ impl Walk<'_> {
                 let entry = entry?;
                 match entry.file_type() {
                     Ok(kind) => names.push((entry.file_name(), kind)),
-                    // It vanished between the listing and the look.
+                    // The entry was deleted after it was listed.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }

@@ -1,7 +1,7 @@
-//! How far a run is, while it runs: bars on a terminal, a line now and then otherwise. All of it goes to stderr.
+//! Shows the progress of a run on stderr: bars on a terminal, a line every two seconds otherwise.
 //!
-//! What this process's bodies finish is counted as they say; what other servers finish is seen by looking at a part of
-//! the open tasks in turn. The report, not this, is the truth.
+//! Tasks that finish in this process are counted from its meter; tasks that other servers finish are found by polling the open
+//! tasks in pages. The progress may be inexact; the report is authoritative.
 
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
@@ -19,22 +19,23 @@ use crate::escape;
 use crate::moment::{number, size};
 use crate::out::remark;
 
-/// Between two looks at this process's own bodies.
+/// Time between two reads of this process's meter.
 const LOOK_GAP: Duration = Duration::from_millis(100);
-/// Between two looks at the database.
+/// Time between two reads of the database.
 const STORE_GAP: Duration = Duration::from_secs(1);
-/// Between two lines without a terminal.
+/// Time between two lines without a terminal.
 const LINE_GAP: Duration = Duration::from_secs(2);
-/// Files with a bar of their own, and the size from which they get one.
+/// Most files with a bar of their own.
 const BARS: usize = 4;
+/// Size in bytes from which a file gets a bar.
 const BAR_BYTES: u64 = 4 << 20;
 
-/// What one look found.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It goes on.
+    /// Tasks are open.
     Going,
-    /// Nothing is left but what someone stopped.
+    /// Only tasks that were stopped by hand are left.
     Stuck,
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Watch<'a> {
     files: &'a [TaskId],
     open: HashSet<TaskId>,
     stopped: HashSet<TaskId>,
-    /// Where the next look at the database begins.
+    /// Index in `files` at which the next read of the database begins.
     place: usize,
     done: u64,
     failed: u64,
@@ -73,7 +74,7 @@ impl<'a> Watch<'a> {
         watch
     }
 
-    /// Waits a moment, looks, shows.
+    /// Waits 100 ms, updates the counts and shows them.
     pub(super) async fn look(&mut self, store: &dyn Store) -> Seen {
         tokio::time::sleep(LOOK_GAP).await;
         self.take_own();
@@ -92,7 +93,7 @@ impl<'a> Watch<'a> {
         if self.open.is_empty() && !self.stopped.is_empty() { Seen::Stuck } else { Seen::Going }
     }
 
-    /// Counts what this process's bodies have returned.
+    /// Counts the tasks whose bodies have returned in this process.
     fn take_own(&mut self) {
         for id in METER.take_done() {
             if self.open.remove(&id) {
@@ -101,7 +102,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Looks at a page of open tasks; goes on while most of a page had ended, for others may be fast.
+    /// Reads a page of open tasks, and further pages while at least half of a page had ended, to keep up with fast servers.
     async fn ask(&mut self, store: &dyn Store) {
         let mut asked = 0;
         while asked < self.files.len() && !self.open.is_empty() {
@@ -114,9 +115,9 @@ impl<'a> Watch<'a> {
                     page.push(id);
                 }
             }
-            // The next look tries again; the server says what is wrong with the database.
+            // The next call tries again; the server logs errors of the database.
             let Ok(finals) = store.finals(&page).await else { return };
-            // A body says that it returns before its end is stored: its bytes are in the meter already.
+            // A body is recorded in the meter before its end is stored, so its bytes are counted there already.
             self.take_own();
             for found in &finals {
                 self.bytes += self.count(found);
@@ -127,7 +128,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Counts a task that has ended; answers how many bytes its file has.
+    /// Counts a task that has ended; returns the size of its file in bytes, or 0 if it was counted before.
     fn count(&mut self, found: &Final) -> u64 {
         if !self.open.remove(&found.id) {
             return 0;
@@ -143,14 +144,14 @@ impl<'a> Watch<'a> {
         figures.map_or(0, |figures| figures.bytes)
     }
 
-    /// `120 of 500 files, 3.4 MiB read, 1 failed`.
+    /// Returns the progress as text: `120 of 500 files, 3.4 MiB read, 1 failed`.
     pub(super) fn words(&self) -> String {
         let failed = if self.failed > 0 { format!(", {} failed", number(self.failed)) } else { String::new() };
         let (ended, all) = (number(self.done + self.failed), number(self.files.len() as u64));
         format!("{ended} of {all} files, {} read{failed}", size(self.bytes + METER.bytes()))
     }
 
-    /// A line that does not disturb the bars.
+    /// Prints a line without disturbing the bars.
     pub(super) fn say(&self, text: &str) {
         match &self.bars {
             Some(bars) => bars.all.suspend(|| remark(text)),
@@ -158,7 +159,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(super) fn end(&mut self) {
         self.take_own();
         if let Some(bars) = self.bars.take() {

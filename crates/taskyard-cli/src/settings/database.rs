@@ -1,6 +1,6 @@
-//! Which database: what someone chose for us, else the application's if it is PostgreSQL, else the project's own file.
+//! Chooses the database: the one set for Taskyard, else the application's if it is PostgreSQL, else the project's own file.
 //!
-//! An application's SQLite address is never used: another library's handle on the same file is unsupported.
+//! The application's SQLite address is never used, because a handle of another library on the same file is not supported.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use taskyard_core::settings::{Setting, Settings};
 
 use crate::project;
 
-/// Makes the relative path of a file in a settings file one from the project's root.
+/// Resolves a relative path of the database in a settings file from the project's root.
 pub(super) fn from_root(values: &mut [(String, String)], root: &Path) {
     for (name, value) in values {
         if Setting::find(name).is_none_or(|setting| setting.name != "database") || value.trim().is_empty() {
@@ -19,7 +19,7 @@ pub(super) fn from_root(values: &mut [(String, String)], root: &Path) {
             && path.is_relative()
         {
             let path = root.join(path).display().to_string();
-            // What the address says beside the path (`mode=rw`) goes on to hold.
+            // The parameters of the address (`mode=rw`) are preserved.
             *value = match value.trim().split_once('?').filter(|(address, _)| address.starts_with("sqlite:")) {
                 Some((_, parameters)) => {
                     format!("sqlite:{}?{parameters}", path.replace('%', "%25").replace('?', "%3F"))
@@ -30,7 +30,7 @@ pub(super) fn from_root(values: &mut [(String, String)], root: &Path) {
     }
 }
 
-/// Fills in the database if no layer chose one; answers whether it is the project's own file.
+/// Sets the database if no layer did; returns whether it is the project's own file.
 pub(super) fn decide(settings: &mut Settings, application: Option<&str>, root: &Path) -> bool {
     if settings.database.is_some() {
         return false;

@@ -1,8 +1,8 @@
-//! A `.env` file: `NAME=value` lines, of which only our names are read. Nothing is put into the environment.
+//! Reads a `.env` file: `NAME=value` lines, of which only the names of settings are used. The environment is not changed.
 //!
-//! Understood are `export NAME=…`, comments, and values in single or double quotes; `$` means nothing, so that a
-//! password with one survives. A line of other names is never an error, because the file is the application's; one of our
-//! names without a value is.
+//! Supported are `export NAME=…`, comments, and values in single or double quotes. `$` is not expanded, so that a password
+//! may contain it. Lines with other names are never an error, because the file belongs to the application; the name of a
+//! setting without `=` is.
 
 use std::path::Path;
 
@@ -11,7 +11,10 @@ use taskyard_core::settings::Layer;
 use crate::failure::Failure;
 use crate::project::Root;
 
-/// The values of our names, in order; empty without a file.
+/// Returns the settings in the file in order; an empty list without a file.
+///
+/// # Errors
+/// A usage failure (exit code 2) if the file is not trusted or cannot be decoded, or if a setting's name is not followed by `=`.
 pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, Failure> {
     let text = super::read_optional(root, path)?.unwrap_or_default();
     let mut values = Vec::new();
@@ -30,7 +33,7 @@ pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, Fa
     Ok(values)
 }
 
-/// The name that a line begins with.
+/// Returns the name at the beginning of a line.
 fn first_word(line: &str) -> Option<&str> {
     let line = line.trim();
     let line = line.strip_prefix("export ").unwrap_or(line);
@@ -52,7 +55,7 @@ fn unquoted(value: &str) -> String {
         let Some(end) = rest.find(quote) else { continue };
         return rest[..end].to_owned();
     }
-    // Without quotes a comment begins at a `#` behind a space; one inside a word belongs to it.
+    // Without quotes, a comment begins at a `#` after a space; a `#` within a word belongs to the value.
     match value.find(" #") {
         Some(at) => value[..at].trim_end().to_owned(),
         None => value.to_owned(),

@@ -1,4 +1,4 @@
-//! `taskyard.toml`, and `[tool.taskyard]` in pyproject.toml: names of the table with plain values or lists.
+//! Reads `taskyard.toml` and `[tool.taskyard]` in pyproject.toml: settings with plain values or lists of text.
 
 use taskyard_core::Error;
 use taskyard_core::conceal::conceal;
@@ -8,7 +8,10 @@ use toml::{Table, Value};
 use crate::failure::Failure;
 use crate::project::Root;
 
-/// One layer for each file that there is, in rising order.
+/// Returns one layer per existing file, in rising order of precedence.
+///
+/// # Errors
+/// A usage failure (exit code 2) if a file is not trusted, is not valid TOML or contains a value of another type.
 pub(super) fn layers(root: &Root) -> Result<Vec<Layer>, Failure> {
     let mut layers = Vec::new();
     for (name, section) in [("taskyard.toml", &[][..]), ("pyproject.toml", &["tool", "taskyard"])] {
@@ -41,7 +44,7 @@ fn values(table: &Table, place: &str) -> Result<Vec<(String, String)>, Failure> 
             Some(text) => Ok((name.clone(), text)),
             None => Err(Error::Setting {
                 name: format!("{} ({place})", conceal(name)),
-                why: "a text, a number, true, false or a list of texts is expected".into(),
+                why: "expected a string, a number, true, false or a list of strings".into(),
             }
             .into()),
         })

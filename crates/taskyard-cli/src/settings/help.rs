@@ -1,8 +1,8 @@
-//! The table of settings as the long help shows it.
+//! The table of settings in the long help of the command.
 
 use taskyard_core::settings::SETTINGS;
 
-/// Every setting: its name in files, its name in the environment, its default, its meaning.
+/// Returns the table: for each setting its name in files, its name in the environment, its description and its default.
 pub(crate) fn table() -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
@@ -18,12 +18,12 @@ pub(crate) fn table() -> String {
     text.push_str(
         "\nDATABASE\n  --database, else TASKYARD_DATABASE_URL or `database` in a file, else DATABASE_URL if it\n  \
          is PostgreSQL (an application's SQLite file is never used), else .taskyard/queue.db in\n  \
-         the project's root. `demo` has its own: DIR/.taskyard/demo.db, unless --database says\n  \
-         otherwise.\n\nLOG\n  \
+         the project's root. `demo` uses its own: DIR/.taskyard/demo.db, unless --database is\n  \
+         given.\n\nLOG\n  \
          TASKYARD_LOG or RUST_LOG: a level (warn, info, debug) or target=level, to stderr.\n\nEXIT CODES\n  \
-         0 done                             1 the work failed (a task, a file, a sick queue)\n  \
+         0 done                             1 the work failed (a task, a file, an unhealthy queue)\n  \
          2 wrong usage or settings          3 the database\n  \
-         4 not found or in the wrong state  75 the server is to be started anew\n  \
+         4 not found or in the wrong state  75 the server must be restarted\n  \
          130 interrupted\n",
     );
     text

@@ -1,4 +1,4 @@
-//! Addresses as people bring them along from other libraries: they work, or say what to write.
+//! Database addresses in the form of other libraries: they work, or the error names the right form.
 
 use serde_json::json;
 use taskyard_testkit::postgres::shared;
@@ -20,6 +20,7 @@ fn sqlite_addresses_of_other_libraries() {
             ("sqlite:///:memory:", "name a file"),
             ("sqlite://", "name a file"),
             (":memory:", "name a file"),
+            ("sqlite+aiosqlite:///q.db", "write sqlite:PATH"),
         ] {
             let said = place.run(&[command, &["--database", address]].concat());
             assert!(said.code == 2 && said.stderr.contains(part), "{address}: {said:?}");
@@ -28,10 +29,10 @@ fn sqlite_addresses_of_other_libraries() {
     let absolute = format!("sqlite:///{}", place.join("absolute.db").display().to_string().trim_start_matches('/'));
     place.ok(&["task", "add", "k", "--database", &absolute]);
     assert!(place.join("absolute.db").exists() && !place.join("other.db").exists());
-    // In a file of the project a relative path is meant from its root, and its mode goes on to hold.
+    // In a settings file a relative path is resolved from the root, and the parameter `mode` still applies.
     std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rw\"").unwrap();
     let said = place.run(&["task", "add", "k"]);
-    assert!(said.code == 2 && said.stderr.contains("new.db, and mode=rw does not make it"), "{said:?}");
+    assert!(said.code == 2 && said.stderr.contains("new.db, and mode=rw does not create it"), "{said:?}");
     std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rwc\"").unwrap();
     place.ok(&["task", "add", "k"]);
     assert!(place.join("new.db").exists());

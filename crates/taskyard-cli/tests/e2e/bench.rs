@@ -1,4 +1,4 @@
-//! The bench measures on either database; how fast it was is no test's business.
+//! The bench runs on both databases. The speed is not tested.
 
 use serde_json::{Value, json};
 use taskyard_testkit::postgres::shared;

@@ -1,10 +1,10 @@
-//! Every command without a server: what it changes, what it prints, its exit code.
+//! Commands without a server: changes, output and exit codes.
 
 use serde_json::{Value, json};
 
 use crate::place::{Place, said};
 
-/// Adds a task of a kind that no server of these tests knows; answers its id.
+/// Adds a task of a kind that no server of these tests has; returns its id.
 fn add(place: &Place, arguments: &[&str]) -> String {
     place.ok(&[&["task", "add", "tests::unknown"], arguments].concat())
 }
@@ -62,7 +62,7 @@ fn a_task_is_added_with_all_its_options_and_shown() {
         assert_eq!(task[name], value, "{name}");
     }
     assert_eq!(task["retry"]["max_retries"], 9);
-    // No float holds this number exactly; every view shows it as it was written.
+    // No float can represent this number exactly; every view must show it as it was written.
     let exact = "1000000000000000000000000000001";
     assert!(place.ok(&["task", "show", &id, "--json"]).contains(exact));
     let text = place.ok(&["task", "show", &id]);
@@ -116,7 +116,7 @@ fn a_rate_is_set_shown_and_lifted() {
     assert!(place.ok(&["queue", "stats"]).contains("100/m"));
     let wrong = place.run(&["queue", "rate", "mail", "0/m"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("pause"), "{wrong:?}");
-    assert!(place.ok(&["queue", "rate", "mail", "none"]).contains("any number"));
+    assert!(place.ok(&["queue", "rate", "mail", "none"]).contains("no rate limit"));
     assert_eq!(place.json(&["queue", "stats"])[0]["rate"], serde_json::Value::Null);
 }
 

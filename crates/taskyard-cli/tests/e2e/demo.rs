@@ -1,4 +1,4 @@
-//! The main job on a directory with everything that a directory can hold.
+//! The demo on a directory with every type of entry.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::place::{Place, Said, said};
 
-/// The program as a user who may not read everything: itself, or `nobody` when the tests run as root.
+/// Returns the program, run as a user without the right to read everything: this user, or the user `nobody` when the tests run as root.
 pub fn unprivileged(program: &Path) -> Command {
     let is_root = fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| line.starts_with("Uid:\t0\t"));
     if !is_root {
@@ -29,7 +29,7 @@ fn write(root: &Path, name: impl AsRef<OsStr>, content: impl AsRef<[u8]>) {
     fs::write(path, content).unwrap();
 }
 
-/// Regular files, and all that is to be left alone.
+/// Creates regular files, and entries that must be skipped.
 fn tree(root: &Path) {
     write(root, "a.txt", "one\ntwo\n");
     write(root, "b/copy.txt", "one\ntwo\n");
@@ -51,7 +51,7 @@ fn tree(root: &Path) {
     drop(std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap());
 }
 
-/// The digests that coreutils give, by the bytes of the path from the root.
+/// Returns the digests computed by coreutils, by the bytes of the relative path.
 fn digests(root: &Path, paths: &[PathBuf]) -> BTreeMap<PathBuf, String> {
     paths
         .iter()
@@ -62,7 +62,7 @@ fn digests(root: &Path, paths: &[PathBuf]) -> BTreeMap<PathBuf, String> {
         .collect()
 }
 
-/// The exact path of an item.
+/// Returns the exact path of an item.
 fn path_of(item: &Value) -> PathBuf {
     use base64::Engine as _;
     match item["path_b64"].as_str() {
@@ -130,7 +130,7 @@ fn every_regular_file_is_read_once_and_nothing_else_is_touched() {
     assert_eq!(report["bytes"], items.iter().map(|item| item["bytes"].as_u64().unwrap()).sum::<u64>());
     assert_eq!(report["duplicates"], json!([["a.txt", "b/copy.txt", "b/c/copy again.txt"]]));
     assert_eq!(report["failures"], json!([]));
-    // The same object is kept, nothing unsafe reaches a terminal, and nothing was left in the tree but our directory.
+    // The same object is stored, no unsafe character reaches a terminal, and only Taskyard's directory was added to the tree.
     assert_eq!(fs::read_to_string(root.join(".taskyard/demo-report.json")).unwrap(), said.stdout);
     assert!(!said.stdout.contains(['\u{202e}', '\u{1b}']));
     assert!(
@@ -166,7 +166,7 @@ fn people_get_tables_and_a_finished_run_is_followed_by_a_new_one() {
     assert_eq!(after.len(), 12, "the last run's tasks are gone");
     assert!(after.iter().all(|id| !before.contains(id)));
 
-    // Each task logged what it did, said how far it was, and is a parent of the report.
+    // Each task has a log and progress, and is a parent of the report.
     let listed = tasks();
     let listed = listed.as_array().unwrap();
     let file = listed.iter().find(|task| task["name"] == "large.bin").unwrap();
@@ -189,7 +189,7 @@ fn what_cannot_be_read_fails_with_its_reason_and_the_report_lists_it() {
     write(&root, "shut/inside", "never seen");
     fs::set_permissions(root.join("closed"), PermissionsExt::from_mode(0o000)).unwrap();
     fs::set_permissions(root.join("shut"), PermissionsExt::from_mode(0o000)).unwrap();
-    // Someone else's directory: what the demo keeps goes to the user's own.
+    // In another user's directory: the demo stores its files in this user's state directory.
     for path in [place.path(), &root] {
         fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     }
@@ -247,7 +247,7 @@ fn an_empty_directory_and_one_that_is_none() {
     }
 }
 
-/// A directory with this many small files; every thousandth has the same content.
+/// Creates a directory with this many small files; every thousandth has the same content.
 fn many(root: &Path, files: usize) {
     for at in 0..files {
         let directory = root.join(format!("{}", at % 100));

@@ -1,4 +1,4 @@
-//! The main job interrupted: gracefully, by a kill, twice at once.
+//! The demo interrupted: gracefully, by a kill, and started twice at once.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::place::{Place, Running, eventually, said};
 
 const SMALL: usize = 60;
 
-/// Small files, and one that takes so long that a run is surely still at it.
+/// Creates small files, and one so large that a run is certainly still reading it.
 fn tree(root: &Path) {
     fs::create_dir(root).unwrap();
     for at in 0..SMALL {
@@ -36,15 +36,12 @@ fn started(place: &Place, root: &Path) -> Running {
     running
 }
 
-/// The same command, once the long file has become short, goes on: nothing is read twice.
+/// Shortens the long file and runs the same command, which resumes: no file is read twice.
 fn goes_on(place: &Place, root: &Path, before: &[Value]) {
     fs::write(root.join("zz-long"), "short now").unwrap();
     let said = place.run(&["demo", "tree", "--json"]);
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(
-        said.stderr.contains(&format!("going on with an unfinished run: {SMALL} of {} files", SMALL + 1)),
-        "{said:?}"
-    );
+    assert!(said.stderr.contains(&format!("resuming an unfinished run: {SMALL} of {} files", SMALL + 1)), "{said:?}");
     let report = report(&said);
     assert_eq!((&report["files"], &report["failed"]), (&json!(SMALL + 1), &json!(0)));
     let after = tasks(place, root);
@@ -89,7 +86,7 @@ fn a_run_that_was_killed_while_it_was_added_makes_room() {
     fs::create_dir(&root).unwrap();
     fs::write(root.join("file"), "x").unwrap();
     assert_eq!(place.run(&["demo", "tree"]).code, 0);
-    // The same directory's tag on a task without a joining one: what an addition that was cut short leaves.
+    // A task with this directory's tag but without a joining task, as an interrupted addition leaves it.
     let database = root.join(".taskyard/demo.db").display().to_string();
     let tag = tasks(&place, &root)[0]["tags"][0].as_str().unwrap().to_owned();
     let add = ["task", "add", "taskyard::demo::file", "--queue", "demo", "--tag", &tag, "--database", &database];

@@ -1,10 +1,10 @@
-//! Databases that cannot be used: one clear sentence, an exit code that is not 0, and nothing changed.
+//! Databases that cannot be used: a clear sentence, an exit code other than 0, and no change.
 
 use std::os::unix::fs::PermissionsExt;
 
 use crate::place::{Place, Said, said};
 
-/// One sentence, at most one hint, no panic.
+/// Asserts one sentence, at most one hint, and no panic.
 fn is_clear(said: &Said, code: i32, part: &str) {
     assert_eq!(said.code, code, "{said:?}");
     assert!(said.stdout.is_empty(), "{said:?}");
@@ -84,7 +84,7 @@ fn a_newer_schema_is_refused() {
     }
 }
 
-/// What a later version of this program would have left.
+/// Simulates the schema of a later version of this program.
 const NEWER: &str = "
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])

@@ -1,10 +1,10 @@
-//! A server as the first process of a container: it waits for processes that nobody else waits for, and stops as any other.
+//! A server as the first process of a container: it reaps orphaned processes, and stops as any other server.
 
 use std::process::Command;
 
 use crate::place::{Place, Running, eventually};
 
-/// The processes below one, each with its state (`Z` for a zombie) and its name.
+/// Returns the descendants of a process, each with its state (`Z` for a zombie) and its name.
 fn children(id: u32) -> Vec<(u32, char, String)> {
     let listed =
         Command::new("ps").args(["-o", "pid=,stat=,comm=", "--ppid", &id.to_string()]).output().expect("ps runs");
@@ -16,7 +16,7 @@ fn children(id: u32) -> Vec<(u32, char, String)> {
     String::from_utf8_lossy(&listed.stdout).lines().filter_map(read).collect()
 }
 
-/// Whether this machine lets its users make namespaces; many containers do not.
+/// Returns whether users of this machine may create namespaces; in many containers they may not.
 fn may_unshare() -> bool {
     let tried = Command::new("unshare").args(["--user", "--map-root-user", "--pid", "--fork", "true"]).output();
     let may = tried.is_ok_and(|tried| tried.status.success());
@@ -26,12 +26,12 @@ fn may_unshare() -> bool {
     may
 }
 
-/// Starts a server as process 1 of a namespace of its own, with a child that it does not know.
+/// Starts a server as process 1 of its own namespace, with a child process that it did not start.
 fn start(place: &Place) -> (Running, u32) {
     let server = place.application(&[]);
     let line = "sleep 1 & exec \"$0\" queue start";
     let mut command = Command::new("unshare");
-    // Without a user namespace only root may have one of processes.
+    // Without a user namespace, only root may create a PID namespace.
     command.args(["--user", "--map-root-user", "--pid", "--fork", "sh", "-c", line]).arg(server.get_program());
     command.current_dir(place.path()).env("TASKYARD_LOG", "info");
     let mut running = Running::start(&mut command);
@@ -47,13 +47,13 @@ fn what_nobody_waits_for_is_reaped_and_signals_are_passed_on() {
     }
     let place = Place::new();
     let (running, first) = start(&place);
-    // The server itself is a child of process 1 then.
+    // The server itself is a child of process 1.
     eventually("the unknown child is gone", || {
         let below = children(first);
         below.len() == 1 && below[0].1 != 'Z' && below[0].2 != "sleep"
     });
     let (server, ..) = children(first).pop().unwrap();
-    // A worker's child that outlives it goes to process 1, too.
+    // A child of a worker that outlives the worker becomes a child of process 1, too.
     let leave = ["--user", "--preserve-credentials", "--pid", "sh", "-c", "sleep 1 & :"];
     let orphan = Command::new("nsenter").args(["--target", &server.to_string()]).args(leave).status();
     assert!(orphan.expect("nsenter starts").success());

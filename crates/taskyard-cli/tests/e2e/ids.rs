@@ -1,4 +1,4 @@
-//! Ids as people give them: their first digits are enough where one task alone has them.
+//! Task ids on the command line: the first digits suffice if they are unambiguous.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn state(place: &Place, id: &str) -> Value {
     place.json(&["task", "show", id])["task"]["state"].clone()
 }
 
-/// The first digits in which the first of these ids differs from all others.
+/// Returns the shortest prefix in which the first of these ids differs from all others.
 fn shortest(id: &str, others: &[&str]) -> String {
     let is_unique = |length: &usize| others.iter().all(|other| !other.starts_with(&id[..*length]));
     let length = (1..=id.len()).find(is_unique).expect("they differ");
@@ -37,7 +37,7 @@ fn the_first_digits_are_enough_for_every_command() {
     let before = place.json(&["task", "list", "--before", &shortest(&two, &[&one, &child])]);
     assert_eq!(before.as_array().unwrap().len(), 1, "{before}");
 
-    // Upper case, and without dashes.
+    // In upper case and without dashes.
     let plain = one.replace('-', "").to_uppercase();
     assert!(place.ok(&["task", "cancel", &plain[..31]]).contains("cancelled"));
     assert_eq!((state(&place, &one), state(&place, &two)), (json!("cancelled"), json!("enqueued")));
@@ -81,15 +81,15 @@ fn an_addition_says_when_nothing_runs_that_knows_the_function() {
     assert!(none.code == 0 && none.stderr.contains("no server is running"), "{none:?}");
 
     let _server = place.server(&[]);
-    let unknown = "no server that is running knows `files::mesure`";
-    // A name that no server has met yet: an idle one tells within a second.
+    let unknown = "no running server has `files::mesure`";
+    // A kind that no server has claimed yet: an idle server refuses it within a second.
     let mut tried = 0;
     eventually("a new name is refused in time", || {
         tried += 1;
         let kind = format!("files::new{tried}");
         let first = place.run(&["task", "add", &kind, "--json"]);
         assert!(first.code == 0 && serde_json::from_str::<Value>(&first.stdout).is_ok(), "{first:?}");
-        first.stderr.contains(&format!("no server that is running knows `{kind}`"))
+        first.stderr.contains(&format!("no running server has `{kind}`"))
     });
     let id = add_of(&place, "files::mesure");
     eventually("it is parked", || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
@@ -100,7 +100,7 @@ fn an_addition_says_when_nothing_runs_that_knows_the_function() {
         let said = place.run(arguments);
         assert!(said.code == 0 && said.stderr.contains(unknown), "{said:?}");
     }
-    // A name that no server has met, of a task that runs later: the program's own functions tell.
+    // A kind that no server has claimed, of a task that runs later: it is compared with the program's own functions.
     for arguments in [
         &["schedule", "add", "yearly", "@yearly", "files::never_met"][..],
         &["task", "add", "files::never_met", "--delay", "1h"],

@@ -1,4 +1,4 @@
-//! The command as its users run it: the built binary, in directories of its own, on real databases.
+//! End-to-end tests of the command: the built binary, in directories of its own, on real databases.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! A directory for one test, and the binary run in it with nothing of this process's environment that could change it.
+//! A project directory for each test, and the binary run in it with a clean environment.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The longest that anything in these tests may take.
+/// Deadline of every wait in these tests.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A project directory of one test.
+/// The project directory of a test.
 pub struct Place {
     directory: TempDir,
     database: Option<String>,
 }
 
-/// What a command said.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub struct Said {
     pub code: i32,
@@ -27,19 +27,19 @@ pub struct Said {
 }
 
 impl Place {
-    /// An empty directory, marked as a project's root.
+    /// Creates an empty directory that is marked as a project's root.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(directory.path().join("taskyard.toml"), "").expect("it can be written");
         Self { directory, database: None }
     }
 
-    /// The same, with every command on this database.
+    /// Creates a project directory whose commands use this database.
     pub fn on(database: String) -> Self {
         Self { database: Some(database), ..Self::new() }
     }
 
-    /// The database that was given.
+    /// Returns the given database.
     pub fn database(&self) -> &str {
         self.database.as_deref().expect("it was given")
     }
@@ -52,12 +52,12 @@ impl Place {
         self.path().join(name)
     }
 
-    /// The command, ready to be changed and started.
+    /// Returns the command, not yet started.
     pub fn taskyard(&self, arguments: &[&str]) -> Command {
         self.command(Path::new(env!("CARGO_BIN_EXE_taskyard")), arguments)
     }
 
-    /// The same command of an application that has a task of its own, `files::measure`.
+    /// Returns the command of an application that has a task of its own, `files::measure`.
     pub fn application(&self, arguments: &[&str]) -> Command {
         self.command(application(), arguments)
     }
@@ -78,25 +78,25 @@ impl Place {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     pub fn run(&self, arguments: &[&str]) -> Said {
         said(&mut self.taskyard(arguments))
     }
 
-    /// Runs it, wants exit code 0, answers its output without the last line feed.
+    /// Runs the command, asserts exit code 0, and returns its output without the last line feed.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let said = self.run(arguments);
         assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
         said.stdout.trim_end().to_owned()
     }
 
-    /// Runs it with `--json`, wants exit code 0.
+    /// Runs the command with `--json`, asserts exit code 0, and returns the parsed output.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let text = self.ok(&[arguments, &["--json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
     }
 
-    /// Runs it on a terminal of 80 columns and 40 lines. Of each pair of `typed`, the second is typed once the first is shown.
+    /// Runs the command on a terminal of 80 columns and 40 lines. Of each pair of `typed`, the second is typed once the first is shown.
     pub fn on_terminal(&self, arguments: &[&str], environment: &[(&str, &str)], typed: &[(&str, &str)]) -> Said {
         let program = self.taskyard(arguments);
         let mut command = Command::new("python3");
@@ -112,7 +112,7 @@ impl Place {
         said(&mut command)
     }
 
-    /// Starts a server of the application and waits until it runs.
+    /// Starts a server of the application and waits until it is running.
     pub fn server(&self, arguments: &[&str]) -> Running {
         let mut running = Running::start(&mut self.application(&[&["queue", "start"], arguments].concat()));
         running.until_stderr("the server runs");
@@ -120,7 +120,7 @@ impl Place {
     }
 }
 
-/// Runs a command on a terminal of its own; prints what the terminal got, and ends with the command's exit code.
+/// Python script that runs a command on a pseudo-terminal, prints the terminal's output and exits with the command's exit code.
 const TERMINAL: &str = "
 import fcntl, json, os, pty, select, struct, sys, termios, time
 typed, command = json.loads(sys.argv[1]), sys.argv[2:]
@@ -149,11 +149,11 @@ assert not typed, typed
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 ";
 
-/// The program of `examples/files.rs`. `cargo test` builds it with everything else, but not for `--test e2e` alone.
+/// Returns the program of `examples/files.rs`. `cargo test` builds it with everything else, but not for `--test e2e` alone.
 fn application() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        // Of the whole workspace: the features are then those of the tests' own build, and nothing is built a second time.
+        // Built for the whole workspace, so that features are those of the tests' own build and nothing is built a second time.
         let build = ["build", "--quiet", "--workspace", "--example", "files"];
         let status = Command::new(env!("CARGO")).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
         assert!(status.expect("cargo starts").success(), "the application is built");
@@ -168,7 +168,7 @@ pub fn said(command: &mut Command) -> Said {
     Said { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// A command that runs; killed when dropped.
+/// A running command, which is killed when this is dropped.
 pub struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -190,7 +190,7 @@ impl Running {
         Self { child, lines, seen: Vec::new() }
     }
 
-    /// Waits for a line of stderr with this in it.
+    /// Waits for a line of stderr that contains this text.
     pub fn until_stderr(&mut self, part: &str) {
         let until = Instant::now() + DEADLINE;
         loop {
@@ -207,7 +207,7 @@ impl Running {
         }
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(status.expect("kill starts").success());
@@ -217,7 +217,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits for its end, within the deadline; answers its exit status and stdout.
+    /// Waits for the command to end, within the deadline; returns its exit status and stdout.
     pub fn end(mut self) -> (ExitStatus, String) {
         let mut stdout = self.child.stdout.take().expect("it is piped");
         let reader = std::thread::spawn(move || {
@@ -244,7 +244,7 @@ impl Drop for Running {
     }
 }
 
-/// Looks again and again until it is so.
+/// Polls until the condition holds, within the deadline.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !is_so() {

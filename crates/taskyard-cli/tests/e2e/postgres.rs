@@ -1,4 +1,4 @@
-//! The same commands on PostgreSQL, where they differ: addresses, refusals, the demo beside other servers, queries.
+//! Commands on PostgreSQL where they differ: addresses, refusals, the demo beside other servers, queries.
 
 use serde_json::{Value, json};
 use taskyard_testkit::postgres::shared;
@@ -124,7 +124,7 @@ fn the_status_says_what_is_estimated_and_what_is_wrong() {
         found
     };
     assert_eq!((status().0, &status().1["estimated"]), (0, &json!([])));
-    // A database that takes no additions, as one whose disk is full.
+    // A database that refuses additions, as with a full disk.
     sql("CREATE FUNCTION taskyard.full() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
          CREATE TRIGGER full_disk BEFORE INSERT ON taskyard.task FOR EACH ROW EXECUTE FUNCTION taskyard.full()");
@@ -132,10 +132,10 @@ fn the_status_says_what_is_estimated_and_what_is_wrong() {
     sql("DROP TRIGGER full_disk ON taskyard.task");
     assert_eq!(status().0, 0);
     assert_eq!(sql("SELECT count(*) FROM taskyard.task"), "0", "what was tried is not there");
-    // A task that nobody can run.
+    // A task that no server can run.
     place.ok(&["task", "add", "nobody::knows"]);
     eventually("the task is parked", || problem("1 task is parked"));
-    // The statistics of a large table.
+    // Statistics as of a large table.
     sql("UPDATE pg_class SET relpages = 30000, reltuples = 3198244 WHERE oid = 'taskyard.task'::regclass");
     assert_eq!(status().1["estimated"], json!(["stopped", "done", "cancelled"]));
     let text = place.run(&["queue", "status"]).stdout;
@@ -210,15 +210,15 @@ fn the_channel_and_the_polling_of_the_settings_are_used() {
     };
     let is_done = |id: &str| place.run(&["task", "wait", id, "--timeout", "20s"]).code == 0;
     assert!(is_done(&add("another_channel")), "the server listens");
-    // Whoever says it elsewhere is not heard, and an hour is long. A server that has just been busy still looks by
-    // itself; how long shows in nothing but that it stops, so each try gives it more time.
+    // Notifications of other connections are not received, and the polling interval is an hour. A server that has just been busy
+    // still polls for a while, which cannot be observed from outside, so each attempt waits longer.
     let unheard = (0..8).map(|at| (at, add("queue_new_task"))).find(|(at, id)| {
         let is_heard = place.run(&["task", "wait", id, "--timeout", "700ms"]).code == 0;
         std::thread::sleep(std::time::Duration::from_millis(if is_heard { 100 << at } else { 0 }));
         !is_heard
     });
     let unheard = unheard.map(|(_, id)| id);
-    let unheard = unheard.expect("what is said on another channel wakes nobody");
+    let unheard = unheard.expect("a notification on another channel must not wake the server");
     assert!(is_done(&add("another_channel")) && is_done(&unheard));
 }
 
@@ -273,7 +273,7 @@ fn tasks_that_a_restored_dump_left_out_of_the_range_are_shown_and_put_back() {
     );
     assert_eq!(place.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
     assert!(!place.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
-    // A running server repairs the range by itself.
+    // A running server repairs the range on its own.
     shared().psql_in(&database, "DELETE FROM taskyard.ready");
     let _server = place.server(&[]);
     let listed = place.json(&["task", "list"]);

@@ -55,7 +55,7 @@ fn dead_letters_through_their_life() {
     let place = Place::new();
     let parent = add(&place, &["--args", "[]", "--queue", "mail"]);
     let dead = add(&place, &["--args", "[1]", "--kwargs", r#"{"a":2}"#, "--queue", "mail", "--parent", &parent]);
-    // Without a server: what is cancelled can be edited as well, and is no dead letter.
+    // Without a server: a cancelled task can be edited as well, and is not a dead letter.
     place.ok(&["task", "cancel", &parent]);
     assert_eq!(place.json(&["dead", "count"]), json!({"dead": 0}));
     let edited = place.json(&["dead", "edit", &dead, "--args", r#"["x"]"#, "--priority", "-3", "--max-retries", "9"]);
@@ -67,10 +67,10 @@ fn dead_letters_through_their_life() {
     place.ok(&["dead", "edit", &dead, "--queue", "second"]);
     assert_eq!(task(&place, &dead)["queue"], "second");
     for (wrong, code, part) in [
-        (&["dead", "edit", &dead][..], 2, "what is to change"),
-        (&["dead", "edit", &dead, "--args", "{}"], 2, "no JSON list"),
-        (&["dead", "edit", &dead, "--kwargs", "[]"], 2, "no JSON object"),
-        (&["dead", "retry", "--args", "[]"], 2, "one task at a time"),
+        (&["dead", "edit", &dead][..], 2, "nothing to change"),
+        (&["dead", "edit", &dead, "--args", "{}"], 2, "not a JSON list"),
+        (&["dead", "edit", &dead, "--kwargs", "[]"], 2, "not a JSON object"),
+        (&["dead", "retry", "--args", "[]"], 2, "only a single task"),
         (&["dead", "retry", &dead, "--error", "X"], 2, "ids or filters"),
         (&["dead", "list", "--failed-before", "yesterday"], 2, "failed-before"),
         (&["dead", "purge", "--failed-before", "2026-01-01T00:00:00Z", "--older-than", "1d"], 2, "cannot be used"),
@@ -78,7 +78,7 @@ fn dead_letters_through_their_life() {
         let said = place.run(wrong);
         assert!(said.code == code && said.stderr.contains(part), "{wrong:?}: {said:?}");
     }
-    // Arguments that the command wrote are plain JSON: nothing in them is more than data.
+    // Arguments written by the command are plain JSON, without references or signed values.
     place.ok(&["dead", "edit", &dead, "--args", r#"[{"$dill":"AA"}]"#]);
     assert_eq!(task(&place, &dead)["payload"]["args"], json!([{"$dill": "AA"}]));
     let said = place.run(&["dead", "edit", "01890000-0000-7000-8000-000000000000", "--priority", "1"]);
@@ -137,7 +137,7 @@ fn one_picture_of_everything() {
         assert!(picture.contains(part), "{part}: {picture}");
     }
     assert!(!picture.contains('\u{1b}'), "{picture}");
-    // Without a terminal there is nothing to draw on.
+    // Without a terminal, `top` is refused.
     let said = place.run(&["top"]);
     assert!(said.code == 2 && said.stderr.contains("--once"), "{said:?}");
     let nowhere = Place::new();
@@ -159,12 +159,12 @@ fn a_stream_of_looks_for_programs() {
     assert_eq!(frames[1]["per_second"]["added"], 0.0);
     let interrupted = Command::new("kill").arg("-INT").arg(child.id().to_string()).status();
     assert!(interrupted.unwrap().success());
-    // What it still says is read, so that it can end.
+    // The remaining output is read, so that the process can end.
     lines.for_each(drop);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// Adds a task that reads a file which is not there, and waits for its death.
+/// Adds a task that reads a missing file, and waits until it is a dead letter.
 fn dies(place: &Place, name: &str, more: &[&str]) -> String {
     let args = json!([place.path(), name]).to_string();
     let add = ["task", "add", "files::measure", "--max-retries", "0", "--args", &args];
@@ -237,7 +237,7 @@ fn tasks_that_lost_their_place_in_the_range_are_shown_and_put_back() {
     );
     assert_eq!(place.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
     assert!(!place.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
-    // A running server repairs the range by itself.
+    // A running server repairs the range on its own.
     delete();
     let _server = place.server(&[]);
     let listed = place.json(&["task", "list"]);

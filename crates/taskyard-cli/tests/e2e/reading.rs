@@ -1,10 +1,10 @@
-//! Commands that only read make and change nothing: no file, and no schema.
+//! Commands that only read create and change neither a file nor a schema.
 
 use taskyard_testkit::postgres::shared;
 
 use crate::place::Place;
 
-/// Every command that only reads.
+/// All commands that only read.
 const READING: &[&[&str]] = &[
     &["queue", "status"],
     &["queue", "stats"],
@@ -37,12 +37,12 @@ fn all_say(place: &Place, parts: &[&str]) {
 fn a_server_without_the_schema_is_left_as_it_is() {
     let database = shared().create_database();
     let place = Place::on(database.clone());
-    all_say(&place, &["no queue in this database yet", "`taskyard db migrate` makes it, and so does a server"]);
+    all_say(&place, &["this database contains no queue yet", "`taskyard db migrate` creates it, and so does a server"]);
     let status = place.run(&["db", "status"]);
     assert!(status.code == 1 && status.stdout.contains("taskyard db migrate"), "{status:?}");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'taskyard'";
     assert_eq!(shared().psql_in(&database, schemas), "0");
-    // Servers refuse it, too, if they may not migrate.
+    // Servers without the right to migrate refuse it, too.
     let said = place.run(&["queue", "status", "--set", "auto_migrate=false"]);
     assert!(said.code == 3 && !said.stderr.contains("and so does a server"), "{said:?}");
 
@@ -73,7 +73,7 @@ fn files_are_left_as_they_are() {
     all_say(&place, &["there is no database yet at", "taskyard db migrate"]);
     assert!(!place.join(".taskyard").exists());
 
-    // An application's own file, and an empty one.
+    // A file of the application, and an empty file.
     let make = "import sqlite3\nsqlite3.connect('app.db').execute('create table customer (name text)')";
     let made = std::process::Command::new("python3").args(["-c", make]).current_dir(place.path()).status();
     assert!(made.unwrap().success());

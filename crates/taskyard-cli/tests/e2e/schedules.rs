@@ -1,10 +1,10 @@
-//! `taskyard schedule …`: adding, looking, running, pausing, removing, and what is refused.
+//! `taskyard schedule …`: adding, showing, running, pausing, removing, and refusals.
 
 use serde_json::json;
 
 use crate::place::{Place, eventually};
 
-/// Runs it, wants this exit code, answers what it said on stderr.
+/// Runs the command, asserts this exit code, and returns its stderr.
 fn refused(place: &Place, arguments: &[&str], code: i32) -> String {
     let said = place.run(arguments);
     assert_eq!(said.code, code, "{arguments:?}: {said:?}");
@@ -97,7 +97,7 @@ fn bad_input_changes_nothing() {
         refused(&place, &[&["schedule", "add", "a"], arguments].concat(), 2);
     }
     assert_eq!(place.json(&["schedule", "list"]), json!([]));
-    // A word of caution is no refusal.
+    // A warning is not a refusal.
     assert!(refused(&place, &["schedule", "add", "a", "*/7 * * * *", "k"], 0).contains("warning"));
 }
 

@@ -7,7 +7,7 @@ use taskyard_testkit::postgres::Cluster;
 
 use crate::place::{Place, Running, eventually, said};
 
-/// Adds a task that reads a file; answers its id.
+/// Adds a task that reads a file; returns its id.
 fn read(place: &Place, name: &str, more: &[&str]) -> String {
     let args = json!([place.path(), name]).to_string();
     place.ok(&[&["task", "add", "files::measure", "--max-retries", "0", "--args", &args], more].concat())
@@ -69,7 +69,7 @@ fn nothing_that_a_server_says_reaches_a_terminal_raw() {
     let args = json!([evil]).to_string();
     let id = place.ok(&["task", "add", "files::panic", "--args", &args]);
     assert_eq!(place.run(&["task", "wait", &id]).code, 1);
-    // A message without such characters is the standard hook's, or the application's.
+    // A message without such characters is left to the standard hook, or the application's.
     let plain = place.ok(&["task", "add", "files::panic", "--args", "[\"an ordinary panic\"]"]);
     assert_eq!(place.run(&["task", "wait", &plain]).code, 1);
     server.until_stderr("an ordinary panic");
@@ -130,7 +130,7 @@ fn a_server_knows_the_tasks_of_its_application_and_no_others() {
         let id = place.ok(&["task", "add", kind, "--args", args, "--queue", queue]);
         eventually(kind, || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
     }
-    // A demo on the same database touches its own directory only.
+    // A demo on the same database accesses only its own directory.
     std::fs::create_dir(place.join("tree")).unwrap();
     std::fs::write(place.join("tree/file"), "x").unwrap();
     let database = place.join(".taskyard/queue.db").display().to_string();
@@ -149,7 +149,7 @@ fn a_wait_that_is_too_long_ends_and_the_task_goes_on() {
     assert_eq!(waited.code, 1);
     assert!(waited.stderr.contains("did not finish within 0.1 s"), "{waited:?}");
 
-    // A server that does not know the kind parks it, and says so.
+    // A server without the kind parks the task and logs it.
     let server = place.server(&[]);
     eventually("the task is parked", || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
     assert!(place.ok(&["task", "list"]).contains("tests::unknown"));
@@ -160,7 +160,7 @@ fn a_wait_that_is_too_long_ends_and_the_task_goes_on() {
 #[test]
 fn a_running_task_is_stopped_cancelled_and_drained() {
     let place = Place::new();
-    // Nothing is ever written into it, and it is no gigabyte on the disk.
+    // The file is sparse: nothing is written to it, and it takes no space on the disk.
     let large = std::fs::File::create(place.join("large")).unwrap();
     large.set_len(200 << 30).unwrap();
     let _server = place.server(&["-w", "2"]);
@@ -187,7 +187,7 @@ fn a_running_task_is_stopped_cancelled_and_drained() {
     is(&id, "cancelled");
     let waited = place.run(&["task", "wait", &id]);
     assert!(waited.code == 1 && waited.stderr.contains("was cancelled"), "{waited:?}");
-    // What is added now waits for the queue to be resumed.
+    // A task added now waits until the queue is resumed.
     std::fs::write(place.join("small"), "x").unwrap();
     let next = read(&place, "small", &[]);
     assert_eq!(place.run(&["task", "wait", &next, "--timeout", "500ms"]).code, 1);
@@ -204,7 +204,7 @@ fn a_second_signal_hastens_the_end_and_the_task_is_given_back() {
     eventually("it runs", || place.json(&["task", "show", &id])["task"]["state"] == "doing");
     let began = Instant::now();
     server.signal("TERM");
-    server.until_stderr("another signal hastens it");
+    server.until_stderr("another signal stops at once");
     server.signal("TERM");
     let (status, _) = server.end();
     assert_eq!(status.code(), Some(0));
@@ -245,7 +245,7 @@ fn a_server_whose_file_is_gone_ends_by_itself_and_a_fresh_one_helps() {
     assert_eq!(status.code(), Some(75));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 
-    // Put back, as a person would: a fresh server goes on.
+    // After the file is put back, a new server continues.
     std::fs::remove_file(place.join("large")).unwrap();
     std::fs::write(place.join("large"), "a\n").unwrap();
     std::fs::rename(place.join("elsewhere.db"), &database).unwrap();
@@ -274,7 +274,7 @@ fn a_server_waits_for_its_database_at_the_start() {
     waiting.until_stderr("stopping");
     assert_eq!(waiting.end().0.code(), Some(0));
 
-    // Time does not mend these.
+    // These errors are not transient.
     let database = |name: &str| format!("{}/{name}", place.database().rsplit_once('/').unwrap().0);
     let missing = Place::on(database("no_such_database"));
     let nobody = Place::on(database("postgres").replace("postgres@", "nobody@"));

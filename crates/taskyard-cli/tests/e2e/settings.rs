@@ -1,4 +1,4 @@
-//! Settings from their places, seen in what the commands do.
+//! Settings from files, environment and flags, observed through the commands.
 
 use serde_json::json;
 
@@ -111,7 +111,7 @@ fn wrong_settings_are_named_with_their_place() {
     assert!(!place.join(".taskyard").exists());
 }
 
-/// A text as some editors of Windows save it.
+/// Encodes a text as some editors on Windows save it.
 fn utf16(text: &str, mark: bool) -> Vec<u8> {
     let mark: &[u8] = if mark { b"\xFF\xFE" } else { b"" };
     [mark.to_vec(), text.encode_utf16().flat_map(u16::to_le_bytes).collect()].concat()

@@ -1,10 +1,10 @@
-//! What people see on a terminal of 80 columns: whole ids, one line for each row, colours, questions, the live view.
+//! Output on a terminal of 80 columns: whole ids, one line for each row, colours, questions, the live view.
 
 use serde_json::json;
 
 use crate::place::Place;
 
-/// A task that fails with a message of two lines.
+/// Adds a task that fails with a message of two lines.
 fn fails(place: &Place) -> String {
     let args = ["--args", "[\"first\\nsecond\"]", "--queue", "a-long-queue-name", "--max-retries", "0"];
     let id = place.ok(&[&["task", "add", "files::panic"][..], &args].concat());
@@ -12,7 +12,7 @@ fn fails(place: &Place) -> String {
     id
 }
 
-/// What is shown, without colours.
+/// Returns the output without colours.
 fn plain(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
@@ -49,7 +49,7 @@ fn rows_are_lines_with_whole_ids_and_states_have_colours() {
 
     let without = place.on_terminal(&["task", "list"], &[("NO_COLOR", "1")], &[]).stdout;
     assert!(!without.contains('\u{1b}') && without.contains("failed"), "{without}");
-    // In a pipe everything is there, whatever its width, and nothing is coloured.
+    // In a pipe nothing is cut and nothing is coloured.
     let piped = place.ok(&["task", "list"]);
     assert!(!piped.contains('\u{1b}') && piped.contains("a-long-queue-name") && !piped.contains('…'), "{piped}");
     assert!(piped.contains("first second"), "{piped}");
@@ -64,7 +64,7 @@ fn a_line_break_is_never_shown_as_an_escape() {
         [&["task", "list"][..], &["dead", "list"], &["top", "--once"], &["task", "logs", &id], &["task", "show", &id]]
     {
         let text = place.ok(arguments);
-        // The arguments are shown as the JSON that they are.
+        // The arguments are shown as JSON.
         let text: String = text.lines().filter(|line| !line.contains("\"args\"")).collect();
         assert!(!text.contains("\\n"), "{arguments:?}: {text}");
     }
@@ -89,7 +89,7 @@ fn a_retry_of_every_failed_task_is_asked_for() {
     assert_eq!(place.json(&["queue", "retry", "--yes", "--queue", "default"])["retried"], 0);
     let yes = place.on_terminal(&["queue", "retry"], &[], &[("[y/N]", "y\r")]);
     assert!(yes.code == 0 && yes.stdout.contains("1 failed tasks are retried"), "{yes:?}");
-    // Ids say which ones are meant.
+    // With ids there is no question.
     place.run(&["task", "wait", &id]);
     place.ok(&["queue", "retry", &id]);
 }
@@ -118,7 +118,7 @@ fn the_live_view_shows_the_throughput_and_heeds_the_keys_that_it_shows() {
     assert!(first < second, "{fullest}");
     let (first, second) = order(by_name);
     assert!(second < first, "{by_name}");
-    // The screen is as it was before.
+    // The terminal is restored.
     assert!(said.stdout.ends_with("\u{1b}[?1049l"), "{said:?}");
 }
 

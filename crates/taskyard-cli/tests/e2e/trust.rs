@@ -1,4 +1,4 @@
-//! What other users left in a directory decides nothing: neither settings nor databases nor secrets.
+//! Files of other users have no effect: neither settings nor databases nor secrets.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
@@ -9,7 +9,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Makes a path another user's, which needs root; without it everybody may write to it, which is as bad.
+/// Changes the owner of a path, which needs root; without root makes it writable by everybody, which is refused as well.
 fn make_foreign(path: &Path) {
     if chown(path, Some(65_534), None).is_err() {
         let is_directory = path.is_dir();
@@ -67,7 +67,7 @@ fn single_files_of_somebody_else_are_refused() {
     set_mode(&root, 0o775);
     set_mode(&root.join("taskyard.toml"), 0o664);
     assert_eq!(place.run(&["task", "list"]).code, 0);
-    // A file that is named on the command line was chosen.
+    // A file that is named on the command line is used.
     let database = root.join(".taskyard/queue.db");
     make_foreign(&database);
     assert_eq!(place.run(&["task", "list", "--database", &database.display().to_string()]).code, 0);
@@ -84,7 +84,7 @@ fn in_a_shared_directory_only_what_is_named_is_used() {
     let refused = place.run(&["db", "migrate"]);
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(!place.join(".taskyard").exists());
-    // Nor is anything of it from below.
+    // Nor is it used from a directory below.
     std::fs::create_dir(place.join("below")).unwrap();
     std::fs::create_dir(place.join(".git")).unwrap();
     let mut command = place.taskyard(&["db", "migrate"]);

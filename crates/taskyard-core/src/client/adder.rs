@@ -87,7 +87,7 @@ impl Drop for Ticket {
             // Additions lost because the database was unreachable were logged when they were given up.
             && !error.is_transient()
         {
-            leaving::say(self.first, "", format_args!("was refused, and nobody awaited it: {error}"));
+            leaving::say(self.first, "", format_args!("was refused, and its result was not awaited: {error}"));
         }
     }
 }
@@ -277,7 +277,7 @@ impl Adder {
         (waiting.closed, waiting.given_up) = (true, true);
         let left: Vec<Push> = waiting.pushes.drain(..).collect();
         let (tasks, bytes) = (waiting.tasks, waiting.bytes);
-        let cause = waiting.away.clone().unwrap_or_else(|| "the shutdown's bound was over".into());
+        let cause = waiting.away.clone().unwrap_or_else(|| "the time limit of the shutdown was reached".into());
         drop(waiting);
         self.shared.lost.notify_one();
         self.shared.pushed.notify_one();
@@ -427,7 +427,7 @@ impl Writer {
                 Err(error) => Err(error.clone()),
             };
             if let Err(Err(error)) = sender.send(reply) {
-                tracing::error!(task = %id, %error, ?verb, "a control call failed, and nobody awaited it");
+                tracing::error!(task = %id, %error, ?verb, "a control call failed, and its result was not awaited");
             }
         }
     }

@@ -86,7 +86,7 @@ impl CreateHooks {
         for hook in &self.before {
             hook(&mut PendingTask(task)).map_err(|why| Error::InvalidArgument {
                 what: "task",
-                why: format!("a hook refuses {}: {why}", task.kind),
+                why: format!("a create hook refused {}: {why}", task.kind),
             })?;
         }
         Ok(())

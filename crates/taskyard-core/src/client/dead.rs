@@ -129,15 +129,17 @@ impl Client {
 /// describes the stored payload; the new one is encoded if the edit names a language.
 fn with_arguments(stored: &[u8], encoded: bool, edit: &DeadEdit) -> Result<Vec<u8>> {
     let wrong = |why: &str| Error::InvalidArgument { what: "arguments", why: why.to_owned() };
-    let signed = "they hold what is signed for this task: they cannot be edited, only retried as they are";
+    let signed = "they contain values that are signed for this task: they cannot be edited, only retried unchanged";
     if encoded && seal::is_sealed(stored) {
         return Err(wrong(signed));
     }
     let mut parts: BTreeMap<String, &RawValue> = serde_json::from_slice(stored)
-        .map_err(|error| wrong(&format!("the stored ones are no JSON object: {error}")))?;
+        .map_err(|error| wrong(&format!("the stored arguments are not a JSON object: {error}")))?;
     // `lang` declares that values are exact. For the new arguments that holds only if the edit says so.
     let written_in: Option<String> = match parts.remove("lang") {
-        Some(text) if encoded => serde_json::from_str(text.get()).map_err(|_| wrong("the stored `lang` is no text"))?,
+        Some(text) if encoded => {
+            serde_json::from_str(text.get()).map_err(|_| wrong("the stored `lang` is not a string"))?
+        }
         _ => None,
     };
     // Declared results stay declared.
@@ -157,15 +159,17 @@ fn with_arguments(stored: &[u8], encoded: bool, edit: &DeadEdit) -> Result<Vec<u
     let keeps_some = (edit.args.is_none() && args != "[]") || (edit.kwargs.is_none() && kwargs != "{}");
     if keeps_some && written_in != edit.language {
         return Err(wrong(
-            "what would stay of them is in another encoding than the new ones: give both `args` and `kwargs`",
+            "the arguments that would stay are encoded differently from the new ones: give both `args` and `kwargs`",
         ));
     }
     match &edit.args {
-        Some(text) => put("args", list(text).map_err(|why| wrong(&format!("`args` is no JSON list: {why}")))?),
+        Some(text) => put("args", list(text).map_err(|why| wrong(&format!("`args` is not a JSON list: {why}")))?),
         None => put("args", &args),
     }
     match &edit.kwargs {
-        Some(text) => put("kwargs", object(text).map_err(|why| wrong(&format!("`kwargs` is no JSON object: {why}")))?),
+        Some(text) => {
+            put("kwargs", object(text).map_err(|why| wrong(&format!("`kwargs` is not a JSON object: {why}")))?)
+        }
         None => put("kwargs", &kwargs),
     }
     if let Some(language) = &edit.language {
@@ -185,7 +189,7 @@ fn with_arguments(stored: &[u8], encoded: bool, edit: &DeadEdit) -> Result<Vec<u
     }
     let new_results = payload::references::declared(&new, edit.language.is_some());
     if new_results.iter().any(|id| !results.contains(id)) {
-        return Err(wrong("another task's result cannot be put in by an edit: it is no parent of this task"));
+        return Err(wrong("an edit cannot insert the result of a task that is not a parent of this task"));
     }
     Ok(new)
 }

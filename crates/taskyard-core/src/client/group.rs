@@ -128,7 +128,7 @@ impl Client {
 /// # Panics
 /// If `size` is zero.
 pub fn id_ranges(whole: Range<i64>, size: u32) -> impl Iterator<Item = Range<i64>> + Clone {
-    assert!(size > 0, "ranges of nothing have no end");
+    assert!(size > 0, "the size of the ranges must not be 0");
     let size = i64::from(size);
     std::iter::successors(Some(whole.start), move |from| from.checked_add(size))
         .take_while(move |from| *from < whole.end)

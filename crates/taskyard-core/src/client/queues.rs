@@ -67,7 +67,10 @@ impl Client {
     pub async fn limit_queue(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
         if running_max == Some(0) {
-            return Err(Error::InvalidArgument { what: "limit", why: "0 would stop the queue: pause it".into() });
+            return Err(Error::InvalidArgument {
+                what: "limit",
+                why: "0 would stop the queue: pause the queue instead".into(),
+            });
         }
         self.open_store()?.set_concurrency(queue, running_max).await
     }

@@ -336,7 +336,7 @@ impl<T: DeserializeOwned> TaskRef<T> {
             TaskState::Cancelled => Err(Error::TaskCancelled(id)),
             TaskState::Stopped => Err(Error::TaskStopped(id)),
             _ => {
-                let error = found.error.unwrap_or_else(|| crate::Failure::new("Unknown", "the error was not kept"));
+                let error = found.error.unwrap_or_else(|| crate::Failure::new("Unknown", "the error was not stored"));
                 Err(Error::TaskFailed {
                     id,
                     error_type: error.error_type,

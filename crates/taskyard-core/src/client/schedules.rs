@@ -274,6 +274,6 @@ impl Client {
             // Another process is writing the row.
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
-        Err(Error::Database(format!("schedule `{name}` changes faster than it can be run")))
+        Err(Error::Database(format!("schedule `{name}` was changed again and again while it was to be run; try again")))
     }
 }

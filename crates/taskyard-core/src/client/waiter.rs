@@ -91,7 +91,7 @@ impl Drop for Waiting {
 /// Runs the waiter until no wait is left. If it ends before, all waits get an error.
 fn looking(waiter: Arc<Waiter>) -> impl Future<Output = ()> + Send {
     let looks = Arc::clone(&waiter);
-    let broke = "waiting for tasks broke, which is a fault of Taskyard's own";
+    let broke = "waiting for tasks failed because of a bug in Taskyard";
     guarded(async move { looks.run().await }, broke, move |error| {
         let waiting = {
             let mut board = waiter.lock();

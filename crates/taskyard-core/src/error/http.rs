@@ -39,7 +39,7 @@ impl Error {
         match self {
             Self::TaskFailed { .. } => Some("the task failed"),
             Self::WaitTimeout { .. } => Some("the task has not ended yet"),
-            Self::NotStorable(_) => Some("the database does not store this"),
+            Self::NotStorable(_) => Some("the database rejected the value"),
             _ if status == 503 => Some("the task queue is unavailable"),
             _ if status == 500 => Some("the task queue failed"),
             _ => None,
@@ -56,7 +56,7 @@ impl axum_core::response::IntoResponse for Error {
         let status = self.http_status();
         let hidden = self.text_instead(status);
         if hidden.is_some() {
-            const SAID: &str = "a request ends with an error of the task queue";
+            const SAID: &str = "a request failed with an error of the task queue";
             match (&self, status) {
                 (Self::TaskFailed { .. } | Self::WaitTimeout { .. }, _) => {
                     tracing::debug!(error = %self, status, "{SAID}")

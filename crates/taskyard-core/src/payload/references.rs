@@ -184,7 +184,7 @@ pub fn put(payload: &[u8], names: &[&str], name: &str, text: &str, ids: &[TaskId
     let (args, kwargs) = (json(serde_json::to_string(&envelope.args))?, json(serde_json::to_string(&envelope.kwargs))?);
     let declared = |id: &TaskId| envelope.results.contains(id);
     if let Some(id) = named(payload).iter().find(|id| ids.contains(id) && !declared(id)) {
-        return Err(wrong(format!("an argument holds the text that stands for the result of task {id} as data")));
+        return Err(wrong(format!("an argument contains, as data, the text that marks the result of task {id}")));
     }
     let mut results = envelope.results.clone();
     results.extend(ids.iter().filter(|id| !declared(id)));

@@ -43,7 +43,7 @@ impl Rule {
         if let Some(instant) = trimmed.strip_prefix("@at ") {
             return instant.trim().parse().map(Self::At).map_err(|error| {
                 Error::InvalidSchedule(format!(
-                    "`{}` is no instant with its offset, as in 2026-12-24T18:00:00+01:00: {error}",
+                    "`{}` is not an instant with its UTC offset, as in 2026-12-24T18:00:00+01:00: {error}",
                     instant.trim().escape_debug()
                 ))
             });
@@ -112,7 +112,10 @@ impl fmt::Display for Rule {
 pub fn zone(name: &str) -> Result<TimeZone> {
     let unknown = |_| Error::InvalidArgument {
         what: "zone",
-        why: format!("`{}` is no IANA time zone such as Europe/Berlin, America/New_York or UTC", name.escape_debug()),
+        why: format!(
+            "`{}` is not an IANA time zone such as Europe/Berlin, America/New_York or UTC",
+            name.escape_debug()
+        ),
     };
     jiff::tz::db().get(name).map_err(unknown)
 }

@@ -44,7 +44,8 @@ pub(super) fn parse(text: &str) -> Result<Duration> {
         let place = units.iter().position(|(unit, _)| *unit == word);
         let Some(place) = place else {
             let known = UNITS.iter().any(|(unit, _)| *unit == word);
-            let why = if known { "larger units stand first, each once" } else { "a unit is w, d, h, m, s or ms" };
+            let why =
+                if known { "larger units come first, each at most once" } else { "a unit is w, d, h, m, s or ms" };
             return Err(wrong(behind, why));
         };
         let unit = units[place].1;
@@ -66,7 +67,7 @@ pub(super) fn parse(text: &str) -> Result<Duration> {
         rest = &behind[word.len()..];
     }
     if text.is_empty() {
-        return Err(wrong(text, "nothing says how long"));
+        return Err(wrong(text, "the length is missing"));
     }
     Ok(Duration::from_micros(micros))
 }

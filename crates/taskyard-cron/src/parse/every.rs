@@ -31,9 +31,13 @@ pub(super) fn interval(text: &str, span: Range<usize>) -> Result<Duration, Fault
             "" => return Err(outside(part, "a number without its unit", HELP)),
             "d" | "w" => {
                 let help = "write hours, such as 24h; for the same time of every day use fields or @daily";
-                return Err(outside(part, "days and weeks are no units: their length depends on the time zone", help));
+                return Err(outside(
+                    part,
+                    "days and weeks are not units, because their length depends on the time zone",
+                    help,
+                ));
             }
-            other => return Err(outside(part, format!("{other} is no unit"), HELP)),
+            other => return Err(outside(part, format!("{other} is not a unit"), HELP)),
         };
         if unit >= smallest {
             return Err(outside(part, "each unit comes once, the larger before the smaller", HELP));
@@ -47,7 +51,7 @@ pub(super) fn interval(text: &str, span: Range<usize>) -> Result<Duration, Fault
         at += digits + letters;
     }
     match total {
-        0 => Err(outside(span, "an interval of nothing", "write at least 1s")),
+        0 => Err(outside(span, "an interval of zero", "write at least 1s")),
         1..=MAX => Ok(Duration::from_secs(total)),
         _ => Err(outside(span, "an interval of more than ten years", "write at most 87840h")),
     }

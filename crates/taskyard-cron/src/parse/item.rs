@@ -75,7 +75,7 @@ impl Reader<'_> {
                     }
                     "L" if field == Field::DayOfMonth => Err(self.error(
                         start,
-                        "L follows no number here",
+                        "L cannot follow a number here",
                         "the last day is L, three days before it L-3",
                     )),
                     _ => Err(self.error(start, "a number and a word run together", "separate values by commas")),
@@ -95,7 +95,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let start = std::mem::replace(&mut self.at, self.end);
-        Err(self.error(start, "W stands in the day-of-month field only", self.set.field.values()))
+        Err(self.error(start, "W is allowed in the day-of-month field only", self.set.field.values()))
     }
 
     /// Parses an item that begins with a letter.
@@ -221,7 +221,7 @@ impl Reader<'_> {
             return Err(self.error(start - 1, "a step without its number", "write */5 or 10-30/5"));
         };
         if by == 0 {
-            return Err(self.error(start, "a step of 0 goes nowhere", "write a step of 1 or more"));
+            return Err(self.error(start, "a step of 0 is not allowed", "write a step of 1 or more"));
         }
         if by >= field.size() {
             let shown = &self.text[start..self.at];
@@ -241,7 +241,7 @@ impl Reader<'_> {
         if self.set.field != Field::DayOfWeek {
             return Err(self.error(
                 start,
-                "# stands in the day-of-week field only",
+                "# is allowed in the day-of-week field only",
                 "the second Friday is FRI#2 there",
             ));
         }
@@ -263,11 +263,11 @@ impl Reader<'_> {
     fn question_mark(&mut self) -> Result<(), Fault> {
         let field = self.set.field;
         if !matches!(field, Field::DayOfMonth | Field::DayOfWeek) {
-            let help = "write * for any value; ? stands in the fields day-of-month and day-of-week only";
+            let help = "write * for any value; ? is allowed in the fields day-of-month and day-of-week only";
             return Err(self.error(self.at, "? has no meaning in this field", help));
         }
         if !self.set.star {
-            return Err(self.error(self.at, "? stands alone in its field", "write * for any value"));
+            return Err(self.error(self.at, "? must be alone in its field", "write * for any value"));
         }
         self.set.bits = field.all();
         Ok(())
@@ -415,7 +415,7 @@ impl Reader<'_> {
             (Field::Month, Some(number)) => format!("write {} or its first three letters", super::month_name(number)),
             _ => field.values().to_owned(),
         };
-        self.error(start, format!("{shown} is no value of the {} field", field.name()), help)
+        self.error(start, format!("{shown} is not a value of the {} field", field.name()), help)
     }
 }
 

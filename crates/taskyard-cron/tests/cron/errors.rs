@@ -47,34 +47,34 @@ const WRONG: [(&str, &str, &str); 75] = [
     ("[SUN] * * * *", "minute", "SUN is a value of the day-of-week field"),
     ("0 0 [MAR] * *", "day-of-month", "MAR is a value of the month field"),
     ("0 0 [1JAN] * *", "day-of-month", "a number and a word run together"),
-    ("0 0 1 JAN-[FOO] *", "month", "FOO is no value"),
-    ("0 0 1 [SEPT] *", "month", "SEPT is no value"),
-    ("0 0 * * [TUES]", "day-of-week", "TUES is no value"),
-    ("0 0 [31L] * *", "day-of-month", "L follows no number here"),
+    ("0 0 1 JAN-[FOO] *", "month", "FOO is not a value"),
+    ("0 0 1 [SEPT] *", "month", "SEPT is not a value"),
+    ("0 0 * * [TUES]", "day-of-week", "TUES is not a value"),
+    ("0 0 [31L] * *", "day-of-month", "L cannot follow a number here"),
     ("0 0 L-[0] * *", "day-of-month", "L goes back by 1 to 30 days"),
     ("0 0 L-[31] * *", "day-of-month", "L goes back by 1 to 30 days"),
     ("0 0 L[-] * *", "day-of-month", "is missing"),
     ("0 0 L[/2] * *", "day-of-month", "/2 cannot follow"),
     ("0 0 15W[-20] * *", "day-of-month", "-20 cannot follow"),
     ("0 0 [W] * *", "day-of-month", "W needs a day"),
-    ("[L] * * * *", "minute", "L is no value"),
+    ("[L] * * * *", "minute", "L is not a value"),
     ("0 0 * * [L]", "day-of-week", "L needs a weekday"),
-    ("0 0 * * [15W]", "day-of-week", "W stands in the day-of-month field only"),
+    ("0 0 * * [15W]", "day-of-week", "W is allowed in the day-of-month field only"),
     ("0 0 * * FRI#[6]", "day-of-week", "the first to the fifth"),
     ("0 0 * * FRI#[0]", "day-of-week", "the first to the fifth"),
     ("0 0 * * FRI[#]", "day-of-week", "# without its number"),
     ("0 0 * * *[#2]", "day-of-week", "#2 cannot follow"),
-    ("0 0 [5]#2 * *", "day-of-month", "# stands in the day-of-week field only"),
+    ("0 0 [5]#2 * *", "day-of-month", "# is allowed in the day-of-week field only"),
     ("[?] * * * *", "minute", "? has no meaning"),
-    ("0 0 1,[?] * *", "day-of-month", "? stands alone"),
+    ("0 0 1,[?] * *", "day-of-month", "? must be alone"),
     ("[H] * * * *", "minute", "H needs a seed"),
     ("[@nightly]", "", "@nightly is not known"),
     ("@daily [5 x]", "", "nothing may follow @daily"),
     ("@every[]", "", "needs an interval"),
     ("@every [55]", "", "a number without its unit"),
-    ("@every [1d]", "", "days and weeks are no units"),
+    ("@every [1d]", "", "days and weeks are not units"),
     ("@every 5m[1h]", "", "each unit comes once"),
-    ("@every [0s]", "", "an interval of nothing"),
+    ("@every [0s]", "", "an interval of zero"),
     ("TZ=[Europe/Berln] 0 0 * * *", "", "no time zone is called Europe/Berln"),
     ("TZ=[Etc/Unknown] 0 0 * * *", "", "no time zone is called Etc/Unknown"),
     ("TZ=[] 0 0 * * *", "", "name is missing"),
@@ -132,7 +132,7 @@ fn characters_that_no_schedule_has() {
         ("\0 * * * *", 0..1, "a control character (U+0000)"),
         ("0 0 * *\n* *", 7..8, "a line break"),
         ("0 \u{1b}[31m * * *", 2..3, "a control character (U+001B)"),
-        ("\u{ff11} * * * *", 0..3, "(U+FF11) is no ASCII digit"),
+        ("\u{ff11} * * * *", 0..3, "(U+FF11) is not an ASCII digit"),
         ("*\u{a0}* * * *", 1..3, "a space that is not the plain one (U+00A0)"),
         ("0 0 * * m\u{e4}r", 9..11, "\u{e4} (U+00E4) has no meaning"),
         ("0 0 \u{202e} * *", 4..7, "a character without a meaning here (U+202E)"),
@@ -162,11 +162,11 @@ fn an_error_is_small_and_shows_the_place() {
     let error = Cron::parse("0\t9 * JAN-DEX *").unwrap_err();
     assert_eq!(
         error.diagram(),
-        "DEX is no value of the month field\n  0 9 * JAN-DEX *\n            ^^^\nmonths go from 1 to 12, or JAN to DEC"
+        "DEX is not a value of the month field\n  0 9 * JAN-DEX *\n            ^^^\nmonths go from 1 to 12, or JAN to DEC"
     );
     assert_eq!(
         error.to_string(),
-        "DEX is no value of the month field (month field, character 11); months go from 1 to 12, or JAN to DEC"
+        "DEX is not a value of the month field (month field, character 11); months go from 1 to 12, or JAN to DEC"
     );
     let error = Rule::parse("TZ=UTC @reboot").unwrap_err();
     assert!(error.message().contains("@reboot has no time zone"), "{error}");

@@ -70,7 +70,7 @@ impl Parameters {
             ("keepalives_count", _) => return Ok(Use::Driver("keepalives_retries")),
             ("tcp_user_timeout", _) => {
                 let millis: u64 = value.parse().map_err(|_| {
-                    invalid("tcp_user_timeout is no whole number of milliseconds, as 10000 (0 is the system's default)")
+                    invalid("tcp_user_timeout is not a whole number of milliseconds such as 10000 (0 is the system's default)")
                 })?;
                 if (1..1_000).contains(&millis) {
                     return Err(invalid(&format!(
@@ -85,11 +85,11 @@ impl Parameters {
             }
             ("target_session_attrs", _) => {
                 return Err(invalid(
-                    "a queue is written: the value of target_session_attrs is read-write (or primary, or any)",
+                    "a queue needs write access: set target_session_attrs to read-write (or primary, or any)",
                 ));
             }
             ("channel_binding", "disable" | "prefer" | "require") => return Ok(Use::Driver("channel_binding")),
-            ("channel_binding", _) => return Err(invalid("channel_binding is none of disable, prefer, require")),
+            ("channel_binding", _) => return Err(invalid("channel_binding is not one of disable, prefer, require")),
             ("gssencmode", "disable" | "prefer") => {}
             ("gssencmode", _) => {
                 return Err(invalid("GSSAPI is not supported: write sslmode=verify-full in place of gssencmode"));
@@ -100,7 +100,7 @@ impl Parameters {
             ("schema", "") => return Err(invalid("schema is empty: name the schema of the views, as schema=public")),
             ("schema", _) => self.schema = Some(value.to_owned()),
             ("client_encoding", "utf8" | "utf-8" | "unicode" | "auto") => {}
-            ("client_encoding", _) => return Err(invalid("texts are sent in UTF-8: leave client_encoding out")),
+            ("client_encoding", _) => return Err(invalid("text is sent in UTF-8: leave client_encoding out")),
             _ => {
                 return Ok(DRIVER
                     .iter()

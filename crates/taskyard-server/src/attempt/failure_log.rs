@@ -49,7 +49,7 @@ impl FailureLog {
                 (error.error_type.as_str(), error.message.as_str())
             }
             Outcome::Beside => ("WorkerDied", "the worker died while it ran this task and others; it runs alone next"),
-            Outcome::CutShort if is_dead => ("CutShort", "its body was ended, and it may run only once"),
+            Outcome::CutShort if is_dead => ("CutShort", "its body was ended, and the task may run only once"),
             _ => return,
         };
         let (task, kind, attempt) = (finish.id, self.kind.as_str(), self.attempt);

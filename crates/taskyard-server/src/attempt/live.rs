@@ -115,7 +115,7 @@ impl Live {
         self.logs_bytes = self.logs_bytes.saturating_sub(bytes);
         if self.refused > 0 && self.logs.is_empty() {
             let message =
-                format!("{} log lines were refused: they came faster than the database takes them", self.refused);
+                format!("{} log lines were dropped: they came faster than the database stores them", self.refused);
             self.refused = 0;
             taken.push(LogLine { level: 30, logger: "taskyard".into(), message, fields: None, traceback: None });
         }

@@ -43,7 +43,7 @@ fn accept(attempt: &Attempt, result: Vec<u8>) -> Outcome {
     if result.len() > max {
         let message = format!(
             "the result takes {} bytes, over the limit of {max} (setting result_bytes_max): store it elsewhere and \
-             return its place, or raise the setting",
+             return its location, or raise the setting",
             result.len()
         );
         return Outcome::Failed(Failure::new("ResultTooLarge", message));

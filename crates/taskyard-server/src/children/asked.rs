@@ -49,7 +49,7 @@ fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> R
     let flights = &child.flights;
     let attempt = |slot: u64| match flights.get(&slot) {
         Some(Flight::Started { attempt, .. }) => Ok(TaskContext(attempt.clone())),
-        _ => Err(Error::InvalidArgument { what: "attempt", why: "it does not run any more".into() }),
+        _ => Err(Error::InvalidArgument { what: "attempt", why: "it is not running any more".into() }),
     };
     match asked {
         Asked::Client(ask) => {
@@ -72,7 +72,7 @@ fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> R
             }))
         }
         Asked::Take { .. } if !children.config().on_demand => {
-            let why = "this server hands out tasks by itself".into();
+            let why = "this server assigns tasks on its own".into();
             Err(Error::InvalidArgument { what: "asking for a task", why })
         }
         Asked::Take { number: take_number, limit, queues, wait_ms } => {

@@ -176,7 +176,7 @@ async fn attend(
         let _ = tokio::time::timeout(STOP_HEARD, stopping.wait_for(|stopping| *stopping)).await;
     }
     if let Some(error) = complaint {
-        tracing::error!(%error, child = number, "a child process said something that cannot be understood");
+        tracing::error!(%error, child = number, "a child process sent a message that cannot be decoded");
     }
     gone(&children, number, status);
 }
@@ -219,7 +219,8 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     yard.telling.gone(number, child.runs());
     // Processes that the child started may be left.
     child.kill();
-    let died = status.map_or_else(|| "its process is gone".to_owned(), |status| format!("its process ended: {status}"));
+    let died =
+        status.map_or_else(|| "its process has ended".to_owned(), |status| format!("its process ended: {status}"));
     let stopping = children.is_stopping();
     let expected = child.condemned.is_some() || child.leaving.is_some() || stopping || children.is_closing();
     if !child.ready && !expected {
@@ -228,7 +229,7 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
             Some(EXIT_START) => "the application's start failed in it (see above)",
             _ => &died,
         };
-        tracing::error!(child = number, "a child process did not come up: {why}");
+        tracing::error!(child = number, "a child process did not start: {why}");
         yard.start_failed(Instant::now());
     }
     let (mut started, mut unstarted, mut decided) = (Vec::new(), Vec::new(), Vec::new());

@@ -136,7 +136,7 @@ impl Children {
         let dead = match serde_json::to_vec(dead) {
             Ok(dead) => ByteBuf::from(dead),
             Err(error) => {
-                tracing::error!(task = %dead.id, %error, "hooks cannot be told of this death");
+                tracing::error!(task = %dead.id, %error, "hooks cannot be run for this dead letter");
                 return Box::pin(std::future::ready(Heard::Told));
             }
         };

@@ -70,14 +70,14 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
                     child = number,
                     task = %culprit.id(),
                     kind = culprit.claimed.kind,
-                    "a child process runs a task that does not yield: it is ended"
+                    "a child process runs a task that does not yield: the process is ended"
                 );
                 child.kill();
             }
         } else if child.leaving.is_some_and(|at| now.saturating_duration_since(at) >= LEAVE_MAX) && is_done
             || !child.ready && now.saturating_duration_since(child.born) >= START_MAX
         {
-            tracing::warn!(child = number, "a child process is stuck: it is ended");
+            tracing::warn!(child = number, "a child process is stuck: the process is ended");
             child.kill();
         } else if child.takes() {
             let idle = is_empty && now.saturating_duration_since(child.idle_since) >= config.worker_idle_timeout;
@@ -126,7 +126,7 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
     }
     for slot in given_up {
         if let Some(Flight::Started { attempt, verdict, .. }) = child.take(slot) {
-            tracing::warn!(task = %attempt.id(), "a task was to end and did not; it is given up, and may still go on");
+            tracing::warn!(task = %attempt.id(), "a task did not end when requested; its attempt is given up, and its body may still run");
             attempt.end(verdict.unwrap_or_else(|| verdict_of(&attempt)));
         }
     }

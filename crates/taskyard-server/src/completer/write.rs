@@ -132,7 +132,7 @@ async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<
         }
         let error = failed.error;
         if backoff.tries() % 10 == 0 {
-            tracing::warn!(%error, tasks = batch.len(), "cannot write how tasks ended; trying again");
+            tracing::warn!(%error, tasks = batch.len(), "cannot store outcomes of tasks; trying again");
         }
         backoff.pause().await;
     }
@@ -155,7 +155,7 @@ async fn in_pieces(state: &State, batch: Vec<Ended>, refused: Failed, probes_max
     let repeated = batch.iter().all(|ended| ended.refusal.is_some());
     if !repeated {
         let error = &refused.error;
-        tracing::warn!(%error, tasks = batch.len(), "the database refuses ends of tasks; writing them in pieces");
+        tracing::warn!(%error, tasks = batch.len(), "the database refuses outcomes of tasks; writing them in smaller batches");
     }
     *lock(&state.counters.held_reason) = Some(refused.error.to_string());
     let finishes: Vec<Finish> = batch.iter().map(|ended| ended.finish.clone()).collect();
@@ -207,7 +207,7 @@ async fn write_instead(state: &State, finish: &Finish, error: &Error) -> Option<
     };
     match attempt(state, &[instead], &[]).await {
         Ok(mut replies) => {
-            tracing::error!(task = %finish.id, %error, "how this task ended cannot be stored");
+            tracing::error!(task = %finish.id, %error, "the outcome of this task cannot be stored");
             replies.pop()
         }
         Err(_) => None,
@@ -251,7 +251,7 @@ async fn set_aside(state: &State, ended: Ended, written: &mut Written) {
         Ok(Ok(WriteReply::Applied(_))) => {
             failpoint!("end_set_aside", After);
             tracing::error!(task = %ended.finish.id, error = reason,
-                "the database takes the end of this task in no way; it is set aside, and tried again each minute");
+                "the database refuses every form of this task's outcome; it is set aside, and tried again each minute");
             add(&mut written.by_claim, ended.claim, ended.finish.id);
             if let Some(answer) = ended.answer {
                 // Nothing was decided, and the caller must not assume so.
@@ -260,7 +260,7 @@ async fn set_aside(state: &State, ended: Ended, written: &mut Written) {
         }
         Ok(Ok(reply)) => written.settle(ended, reply),
         other => {
-            tracing::warn!(task = %ended.finish.id, ?other, "an end that the database refuses cannot be set aside either");
+            tracing::warn!(task = %ended.finish.id, ?other, "an outcome that the database refuses cannot be set aside either");
             written.refused.push(ended);
         }
     }

@@ -94,7 +94,7 @@ impl PollWatch {
             kind = attempt.claimed.kind,
             attempt = attempt.claimed.attempt,
             seconds = lasts.as_secs(),
-            "an async task blocks its thread, and what else could run there. Declare it `#[task(blocking)]`, or move what blocks \
+            "an async task blocks its thread, and the other tasks on it. Declare it `#[task(blocking)]`, or move what blocks \
              into `tokio::task::spawn_blocking`"
         );
         true

@@ -230,7 +230,7 @@ fn watch_thread(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig,
     tracing::error!(
         task = %attempt.id(),
         kind = attempt.claimed.kind,
-        "a blocking task overstays: its attempt is ended, its thread is given up"
+        "a blocking task has exceeded its time limit: its attempt is ended, its thread is given up"
     );
     attempt.end(outcome);
     pool.changed.notify_one();

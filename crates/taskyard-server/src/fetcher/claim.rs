@@ -94,7 +94,7 @@ impl Fetcher {
                 // Claimed under an id that has since been declared dead: the rescue frees the tasks.
                 Ok(Ok(_)) => return Got::Nothing,
                 Ok(Err(error)) if backoff.tries() % 10 == 0 => {
-                    tracing::warn!(%error, "the database is still away");
+                    tracing::warn!(%error, "the database still cannot be reached");
                 }
                 _ => {}
             }

@@ -81,7 +81,9 @@ async fn on_thread(name: &str, run: impl FnOnce() -> End + Send + 'static) -> En
         let _ = send.send(run());
     });
     match thread {
-        Ok(_) => receive.await.unwrap_or_else(|_| End::Returned(Err("the task's thread ended without a word".into()))),
+        Ok(_) => {
+            receive.await.unwrap_or_else(|_| End::Returned(Err("the task's thread ended without an outcome".into())))
+        }
         Err(error) => End::Returned(Err(error.into())),
     }
 }

@@ -83,5 +83,5 @@ where
 }
 
 fn warn(after: Duration) {
-    tracing::warn!(target: "taskyard::task", after_ms = after.as_millis(), "the task comes near its time limit");
+    tracing::warn!(target: "taskyard::task", after_ms = after.as_millis(), "the task is close to its time limit");
 }

@@ -81,7 +81,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
     if !all_written {
         tracing::warn!(
             unwritten = state.unwritten(),
-            "the database did not take the last writes in time; the lease settles what they would have said"
+            "the database did not store the last writes in time; their tasks run again when the lease has expired"
         );
         return;
     }
@@ -96,8 +96,8 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
     };
     match tokio::time::timeout(LEAVE_MAX, left).await {
         Ok(Ok(())) => tracing::info!("the server has left"),
-        Ok(Err(error)) => tracing::warn!(%error, "the server could not say goodbye; its lease will run out"),
-        Err(_) => tracing::warn!("the server could not say goodbye in time; its lease will run out"),
+        Ok(Err(error)) => tracing::warn!(%error, "the server could not deregister; its lease will expire"),
+        Err(_) => tracing::warn!("the server could not deregister in time; its lease will expire"),
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn give_up(state: &State, error: &Error) -> ServerExit {
         database = state.store.address(),
         running = state.figures().running,
         %error,
-        "the database is lost: the server gives up what it runs and ends; nothing more can be stored"
+        "the database is lost: the server gives up its running tasks and ends; nothing more can be stored"
     );
     state.advance(Phase::Hastened);
     state.drop_work(Interrupt::Release);

@@ -32,7 +32,7 @@ impl TaskContext {
         if name.is_empty() || name.contains('.') {
             return Err(Error::InvalidArgument {
                 what: "cursor",
-                why: format!("`{}` is no name: it is empty or has a dot", name.escape_debug()),
+                why: format!("`{}` is not a name: it is empty or has a dot", name.escape_debug()),
             });
         }
         Ok(Cursor { context: self.clone(), path: format!("cursors.{name}"), position: PhantomData })

@@ -164,7 +164,7 @@ impl TaskContext {
         let (size, max) = (crate::attempt::line_bytes(&line), self.0.engine.limits().log_line_bytes_max);
         if size > max {
             let message =
-                format!("a log line of {size} bytes was refused: over the limit of {max} (setting log_line_bytes_max)");
+                format!("a log line of {size} bytes was dropped: over the limit of {max} (setting log_line_bytes_max)");
             let logger = line.logger.chars().take(100).collect();
             line = LogLine { level: line.level, logger, message, fields: None, traceback: None };
         }

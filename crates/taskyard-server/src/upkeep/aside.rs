@@ -43,7 +43,7 @@ async fn write(state: &State, end: &EndAside) {
     let reply = match state.store.finish(std::slice::from_ref(&end.finish), &[]).await {
         Ok(replies) => replies.first().copied().unwrap_or(WriteReply::Lost),
         Err(error) => {
-            tracing::debug!(task = %id, %error, "the database still takes the end of this task in no way");
+            tracing::debug!(task = %id, %error, "the database still refuses every form of this task's outcome");
             return;
         }
     };
@@ -51,9 +51,9 @@ async fn write(state: &State, end: &EndAside) {
     match state.store.end_aside_settled(id, token).await {
         Ok(()) => {
             failpoint!("end_aside_settled", After);
-            tracing::info!(task = %id, ?reply, "an end that had been set aside was written");
+            tracing::info!(task = %id, ?reply, "an outcome that had been set aside was stored");
         }
-        Err(error) => tracing::warn!(task = %id, %error, "an end was written that still stands among those set aside"),
+        Err(error) => tracing::warn!(task = %id, %error, "an outcome was stored that is still among those set aside"),
     }
 }
 

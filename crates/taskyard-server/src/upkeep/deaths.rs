@@ -70,7 +70,7 @@ async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Dur
             let dead = match taken {
                 Ok(dead) => dead,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot look for dead letters that hooks are to be told of; trying again later");
+                    tracing::warn!(%error, "cannot look for dead letters whose hooks are due; trying again later");
                     break;
                 }
             };
@@ -125,7 +125,7 @@ async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
         let dead = match state.store.get(&[id]).await {
             Ok(mut found) => found.pop().flatten().filter(|record: &TaskRecord| record.state == TaskState::Failed),
             Err(error) => {
-                tracing::warn!(task = %id, %error, "a dead letter cannot be read; its hooks are told later");
+                tracing::warn!(task = %id, %error, "a dead letter cannot be read; its hooks are run later");
                 return false;
             }
         };
@@ -141,7 +141,7 @@ async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
             Heard::Unheard => tries_beside += 1,
         }
     }
-    tracing::error!(task = %id, "whoever called the hooks on death ended amid it again and again; this death is told no more");
+    tracing::error!(task = %id, "processes that ran the hooks on death ended repeatedly; the hooks are not run for this task again");
     true
 }
 
@@ -151,7 +151,7 @@ async fn note(state: &State, server: ServerId, id: TaskId, told: bool) {
     failpoint!("dead_told", Before);
     while let Err(error) = state.store.dead_told(server, &[id], told).await {
         if backoff.tries() % 10 == 0 {
-            tracing::warn!(%error, "cannot note which dead letters were told of; trying again");
+            tracing::warn!(%error, "cannot record for which dead letters hooks have run; trying again");
         }
         backoff.pause().await;
     }

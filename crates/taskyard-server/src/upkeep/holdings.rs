@@ -63,7 +63,7 @@ pub(super) async fn run(state: &State) {
             continue;
         }
         if let Err(error) = comparison.look(state).await {
-            tracing::warn!(%error, "cannot compare what runs here with the database; trying again");
+            tracing::warn!(%error, "cannot compare the running tasks with the database; trying again");
         }
     }
 }
@@ -141,7 +141,7 @@ fn settle(state: &State, confirmed: impl Iterator<Item = Suspect>) {
         return;
     }
     if !lost.is_empty() {
-        tracing::warn!(tasks = lost.len(), "the database has lost how tasks ended that ran here; they run again");
+        tracing::warn!(tasks = lost.len(), "the database has lost the outcomes of tasks that ran here; they run again");
         state.engine.ends.append(&mut lost);
     }
     if !unknown.is_empty() {

@@ -53,7 +53,7 @@ pub(super) async fn say(state: &State) -> bool {
             true
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot say what this server serves; trying again");
+            tracing::warn!(%error, "cannot record which kinds this server has; trying again");
             false
         }
     }
@@ -73,7 +73,7 @@ async fn step(state: &State) -> Option<usize> {
         }
         groups.store(report.groups, Ordering::Relaxed);
         if report.parked > 0 {
-            tracing::info!(tasks = report.parked, "parked tasks of kinds that no running server knows");
+            tracing::info!(tasks = report.parked, "parked tasks of kinds that no running server has");
         }
         Ok(StepReport { tasks: report.moved + report.parked, more: report.more })
     })

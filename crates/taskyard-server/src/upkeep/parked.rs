@@ -64,7 +64,7 @@ async fn release(state: &State) -> bool {
             match exhaust("unpark", || state.store.unpark(runtime, &reason)).await {
                 Some(tasks) => {
                     failpoint!("unpark", After);
-                    tracing::info!(reason, tasks, "released parked tasks that this server knows");
+                    tracing::info!(reason, tasks, "released parked tasks that this server can run");
                     state.look();
                 }
                 None => return false,

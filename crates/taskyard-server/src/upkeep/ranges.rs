@@ -52,7 +52,7 @@ async fn compare(state: &State) {
     if repaired > 0 {
         tracing::error!(
             tasks = repaired,
-            "tasks were enqueued and stood in no range, as after the restore of a dump; they were put there and run now"
+            "enqueued tasks were missing from the runnable range, as after the restore of a dump; they were put back"
         );
     }
 }

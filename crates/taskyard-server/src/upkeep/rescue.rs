@@ -53,7 +53,7 @@ async fn scan(state: &State, watched: &mut HashMap<ServerId, Watched>) -> Durati
     let beats = match state.store.beats().await {
         Ok(beats) => beats,
         Err(error) => {
-            tracing::warn!(%error, "cannot look at the other servers; trying again");
+            tracing::warn!(%error, "cannot check the other servers; trying again");
             return pause;
         }
     };
@@ -93,7 +93,7 @@ async fn rescue(state: &State, seen: &BeatSeen, overdue: bool) {
     let tasks = freed.unwrap_or(0);
     if tasks > 0 {
         failpoint!("rescue", After);
-        tracing::warn!(server = %seen.server, tasks, "a server was lost; its tasks are free again");
+        tracing::warn!(server = %seen.server, tasks, "a server was lost; its tasks are runnable again");
         state.counters.rescued.fetch_add(tasks as u64, Ordering::Relaxed);
         state.look();
     }

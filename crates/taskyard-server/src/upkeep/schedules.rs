@@ -133,7 +133,7 @@ impl Starting {
 async fn apply(state: &State, ticks: Vec<Tick>, refused: &mut Refused) -> Result<Vec<bool>> {
     for tick in &ticks {
         if let Some(problem) = &tick.problem {
-            tracing::error!(schedule = tick.name, problem, "this schedule is left alone until it is changed");
+            tracing::error!(schedule = tick.name, problem, "this schedule does not run until it is changed");
         }
     }
     failpoint!("schedule_tick", Before);
@@ -168,7 +168,7 @@ async fn apply_alone(state: &State, tick: Tick, refused: &mut Refused) -> Result
         }
         Err(failed) if failed.away => return Err(failed.error),
         Err(Failed { error, .. }) if error.is_about_the_value() => {
-            tracing::error!(schedule = tick.name, %error, "this schedule is left alone until it is changed");
+            tracing::error!(schedule = tick.name, %error, "this schedule does not run until it is changed");
             refused.forget(&tick.name);
             state.store.schedule_tick(&[tick.broken(error.to_string())]).await?
         }

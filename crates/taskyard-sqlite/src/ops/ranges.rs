@@ -106,7 +106,7 @@ fn standing(tx: &Tx<'_>, tasks: &[Row]) -> Outcome<HashSet<i64>> {
 fn settle(tx: &Tx<'_>, walk: Walk) -> Outcome<()> {
     let left = excess(tx.connection)?;
     if left > 0 && left == walk.begun - walk.repaired {
-        tracing::warn!(tasks = left, "more tasks were counted as enqueued than there are; they were counted anew");
+        tracing::warn!(tasks = left, "the count of enqueued tasks was too high; it was corrected");
         tx.run(sql!("queue/forget_enqueued"), [])?;
         tx.run(sql!("queue/count_enqueued"), [])?;
     }

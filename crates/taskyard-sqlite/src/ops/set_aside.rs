@@ -27,7 +27,7 @@ pub(crate) fn leave(tx: &mut Tx<'_>, order: i64, state_code: i64) -> Outcome<()>
     tx.counted(row.queue, TaskState::Enqueued, -1);
     match codec::state(state_code) {
         Some(state) => {
-            tracing::warn!(task = %row.id, %state, "a task stood among the runnable ones though it is not enqueued");
+            tracing::warn!(task = %row.id, %state, "a task was in the runnable range although it is not enqueued");
             tx.counted(row.queue, state, 1);
             Ok(())
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use taskyard_core::{Error, Result};
 
 /// Reason for refusing a database in memory.
-const IN_MEMORY: &str = "an SQLite database in memory is seen by one connection only, and a queue is shared by the processes that add \
+const IN_MEMORY: &str = "an SQLite database in memory is visible to one connection only, and a queue is shared by the processes that add \
                          and run tasks: name a file, for example sqlite:queue.db";
 
 /// An SQLite file, and how it is opened.
@@ -46,9 +46,11 @@ impl SqliteAddress {
                 ("mode", "rw") => must_exist = true,
                 ("mode", "memory") => return Err(invalid(IN_MEMORY)),
                 ("mode", "ro") | ("immutable", _) => {
-                    return Err(invalid("mode=ro and immutable: a queue is written; write mode=rwc, or leave it out"));
+                    return Err(invalid(
+                        "mode=ro and immutable are not supported, because a queue needs write access; write mode=rwc, or leave the parameter out",
+                    ));
                 }
-                ("mode", _) => return Err(invalid("mode is neither rwc (the file is made if it is missing) nor rw")),
+                ("mode", _) => return Err(invalid("mode is neither rwc (a missing file is created) nor rw")),
                 ("cache", _) => return Err(invalid("cache=shared is not supported; leave it out")),
                 (name, _) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
                     return Err(Error::InvalidUrl(format!(
@@ -63,9 +65,11 @@ impl SqliteAddress {
             return Err(invalid(if parameters.is_empty() && rest.len() + "sqlite://".len() == address.len() {
                 IN_MEMORY
             } else {
-                "sqlite: is followed by no path"
+                "sqlite: is not followed by a path"
             }));
         }
+        // `sqlite:////a` is an absolute path as SQLAlchemy writes it; the second slash has no meaning.
+        let path = path.strip_prefix('/').filter(|rest| rest.starts_with('/')).unwrap_or(&path);
         Ok(Self { path: path.into(), must_exist, has_three_slashes })
     }
 
@@ -93,16 +97,16 @@ impl SqliteAddress {
         let is_misplaced = directory == Path::new("/") || !directory.is_dir();
         if self.has_three_slashes && is_misplaced {
             let relative = self.path.strip_prefix("/").unwrap_or(&self.path).display();
-            let why = if directory.is_dir() { "where no such file is" } else { "whose directory does not exist" };
+            let why = if directory.is_dir() { "which does not exist" } else { "whose directory does not exist" };
             return Err(Error::InvalidUrl(format!(
                 "after `sqlite:`, three slashes begin an absolute path, here {}, {why}; write sqlite:{relative} for a file below the \
-                 working directory (to make one in `/`, give its path alone)",
+                 working directory (to create one in `/`, give its path without `sqlite:`)",
                 self.path.display()
             )));
         }
         if self.must_exist {
             return Err(Error::InvalidUrl(format!(
-                "there is no file {}, and mode=rw does not make it; write mode=rwc",
+                "there is no file {}, and mode=rw does not create it; write mode=rwc",
                 self.path.display()
             )));
         }
@@ -149,7 +153,7 @@ mod tests {
             ("sqlite:q.db", "q.db"),
             ("sqlite://q.db", "q.db"),
             ("sqlite:///a/q.db", "/a/q.db"),
-            ("sqlite:////a/q.db", "//a/q.db"),
+            ("sqlite:////a/q.db", "/a/q.db"),
             ("sqlite://q.db?mode=rwc", "q.db"),
             ("sqlite:a%20b%3F.db?mode=rw&cache=private", "a b?.db"),
         ] {
@@ -175,8 +179,8 @@ mod tests {
             ("sqlite:q.db?timeout=5", "`timeout`"),
             ("sqlite:a%b.db", "%25"),
             ("sqlite:a%00.db", "%25"),
-            ("sqlite:?mode=rwc", "no path"),
-            ("sqlite:", "no path"),
+            ("sqlite:?mode=rwc", "not followed by a path"),
+            ("sqlite:", "not followed by a path"),
         ] {
             let error = SqliteAddress::parse(address).unwrap_err().to_string();
             assert!(error.contains(part), "{address}: {error}");

@@ -1,23 +1,24 @@
-//! The Rust half of an application in two languages: it has every command of `taskyard`, and its own tasks.
+//! The Rust program of an application in two languages: every command of `taskyard`, with its own tasks.
 //!
-//! `mixed-example queue start` runs these; the Python half's server runs its own, on the same database.
+//! `mixed-example queue start` runs the tasks in Rust; the server of the Python program runs those in Python, on the same
+//! database.
 
 use taskyard::{Call, Runtime, TaskContext, TaskError, task};
 
-/// What a Python process asks for by its kind, `mixed_example::square`.
+/// Squares a number. Python processes add it by its kind, `mixed_example::square`.
 #[task]
 async fn square(number: i64) -> i64 {
     number * number
 }
 
-/// Asks the Python half and waits for its answer.
+/// Adds a task in Python and waits for its result.
 #[task]
 async fn ask_python(context: TaskContext, kind: String, number: i64) -> Result<i64, TaskError> {
     let call = Call::<i64>::new(&kind, &(number,)).runtime(Runtime::Python);
     Ok(context.client().add(call).await?.wait().await?)
 }
 
-/// Runs below a Python task, and gives its result on.
+/// Adds up the results of its parents, which may be Python tasks.
 #[task]
 async fn sum_of_parents(context: TaskContext) -> Result<i64, TaskError> {
     let mut sum = 0;

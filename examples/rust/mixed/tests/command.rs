@@ -1,4 +1,4 @@
-//! The program has every command of `taskyard`. (What its tasks do is tested together with the Python half.)
+//! Tests that the program has every command of `taskyard`. Its tasks are tested together with the Python program.
 
 use std::process::Command;
 

@@ -47,7 +47,7 @@ struct Added {
     task: TaskId,
 }
 
-/// Both the subscriber and the task are stored, or neither is.
+/// Stores a subscriber and the task that welcomes them, in one transaction.
 async fn subscribe(
     State(App { pool, queue }): State<App>,
     Json(subscription): Json<Subscription>,
@@ -77,7 +77,7 @@ async fn show(
     Ok(Json(queue.get::<Value>(id).record().await?))
 }
 
-/// Healthy while the database answers.
+/// Returns 200 if the database can be reached.
 async fn health(State(App { pool, .. }): State<App>) -> Result<&'static str, Failure> {
     sqlx::query("SELECT 1").execute(&pool).await?;
     Ok("ok")
@@ -113,7 +113,7 @@ impl IntoResponse for Failure {
                         (StatusCode::BAD_REQUEST, "this cannot be stored")
                     }
                     Some(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the database failed"),
-                    None => (StatusCode::SERVICE_UNAVAILABLE, "the database is away"),
+                    None => (StatusCode::SERVICE_UNAVAILABLE, "the database cannot be reached"),
                 };
                 tracing::warn!(%error, %status, "a request failed");
                 (status, Json(json!({ "error": text }))).into_response()

@@ -1,4 +1,4 @@
-//! Both programs as they are run: two processes, real HTTP, SIGTERM; and the tasks by themselves.
+//! Tests both programs as two processes with real HTTP and SIGTERM, and the tasks without a server.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
@@ -14,7 +14,7 @@ use taskyard_testkit::postgres::shared;
 
 const BOUND: Duration = Duration::from_secs(60);
 
-/// A program, and the first line that it prints.
+/// A running program, and the first line of its output.
 struct Program {
     child: Child,
     ready: String,
@@ -86,7 +86,7 @@ async fn the_web_adds_what_the_worker_runs() {
     let base = web.ready.strip_prefix("listening on ").unwrap().to_owned();
     let pool = PgPool::connect(&database).await.unwrap();
 
-    // Nothing runs yet: what is stored waits for a worker.
+    // No worker is running yet, so the task waits.
     let (status, first) = post(&base, "/subscribers", json!({ "email": "ada@example.org" })).await;
     assert_eq!(status, 201);
     let (status, refused) = post(&base, "/subscribers", json!({ "email": "ada@example.org" })).await;
@@ -122,7 +122,7 @@ async fn the_web_adds_what_the_worker_runs() {
     assert_eq!((web.stop(), worker.stop()), (Some(0), Some(0)));
 }
 
-/// Tasks alone: bodies in place, or everything that is queued, without a server.
+/// Tests tasks without a server: a body by `run_inline`, and queued tasks by `drain`.
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_tested_without_a_server() {
     let database = shared().create_database();
@@ -137,7 +137,7 @@ async fn tasks_are_tested_without_a_server() {
     let issue = queue.add(tasks::send_issue("December".into())).await.unwrap();
     queue.drain().await.unwrap();
     assert_eq!((issue.wait().await.unwrap(), mails(&pool, "December").await), (1, 1));
-    // As a second run of that task would: its deliveries have ended, and are not added again.
+    // As a second run of that task would do; its delivery has ended and is not added again.
     let again = queue.add(tasks::delivery(&issue.id().to_string(), ada, "December")).await.unwrap();
     assert!(again.existing());
 }

@@ -1,11 +1,11 @@
-//! What the shop leaves to the night when it closes.
+//! Adds the night's tasks when the shop closes.
 
 use taskyard::{Client, Group, Result, TaskRef};
 
 use crate::totals::{Summary, Total};
 use crate::{import, mail, report, totals};
 
-/// Customers who get a mail.
+/// Number of customers that receive a mail.
 pub const CUSTOMERS: u32 = 20;
 
 /// The night's tasks.
@@ -13,16 +13,16 @@ pub const CUSTOMERS: u32 = 20;
 pub struct Night {
     /// The import.
     pub import: TaskRef<i64>,
-    /// The totals of what it imported, and their summary.
+    /// The totals of the imported items, and their summary.
     pub totals: Group<Total, Summary>,
     /// A mail for each customer.
     pub mails: Vec<TaskRef<String>>,
 }
 
-/// Adds it all, and declares the report. Stored when it returns.
+/// Adds all tasks and declares the report. Everything is stored when it returns.
 ///
 /// # Errors
-/// What could not be stored.
+/// [`taskyard::Error`] if a task or the schedule cannot be stored.
 pub async fn begin(queue: &Client) -> Result<Night> {
     report::declare(queue).await?;
     let import = queue.add(import::run(import::ROWS)).await?;

@@ -1,7 +1,7 @@
-//! The import: ranges of ids, each in one transaction of the shop's database, over as many attempts as it takes.
+//! The import: ranges of ids, each in one transaction of the shop's database, resumed by later attempts.
 //!
-//! What must hold: a range may be done twice (its server died between the shop's commit and the queue's), so doing it
-//! again must change nothing. The id is the primary key, and what is there already is ignored.
+//! A range must be idempotent, because it is imported twice if its server dies between the shop's commit and the queue's. The id
+//! is the primary key, and existing rows are ignored.
 
 use std::ops::Range;
 
@@ -10,22 +10,22 @@ use taskyard::{State, TaskContext, TaskError, task};
 
 use crate::shop::Shop;
 
-/// Rows of the supplier's list.
+/// Number of rows of the supplier's list.
 pub const ROWS: i64 = 100_000;
-/// Rows of one transaction: short enough for others to get their turn, and no great loss if it is done twice.
+/// Rows per transaction: few enough not to block other writers for long, and to be imported twice at little cost.
 pub const RANGE: u32 = 1_000;
 
-/// The supplier's price of an item. A real list would be read from a file or from the network.
+/// Returns the supplier's price of an item. A real list would be read from a file or from the network.
 #[must_use]
 pub fn cents(id: i64) -> i64 {
     id * 7_919 % 10_000
 }
 
-/// Imports the rows from 0 to `rows`; answers how many the shop has then.
+/// Imports the rows from 0 to `rows`; returns how many items the shop has then.
 #[task(queue = "import", timeout = "1h")]
 pub async fn run(rows: i64, context: TaskContext, shop: State<Shop>) -> Result<i64, TaskError> {
     let mut ranges = context.ranges("rows", 0..rows, RANGE)?;
-    // Asking for the next range is what says that this one is done: it comes after the shop's commit.
+    // `next` records the previous range as done, so it is called after the shop's commit.
     while let Some(range) = ranges.next().await? {
         let done = range.end;
         let (thread_shop, thread_context) = (shop.0.clone(), context.clone());
@@ -48,7 +48,7 @@ fn import_range(shop: &Shop, context: &TaskContext, range: Range<i64>) -> rusqli
             inserted += insert.execute(params![id, cents(id)])?;
         }
     }
-    // In the same transaction: what this table tells is what happened.
+    // In the same transaction, so that this table agrees with the items.
     transaction.execute(
         "insert into import_range (task, attempt, first, past, inserted) values (?1, ?2, ?3, ?4, ?5)",
         params![context.id().to_string(), context.attempt(), range.start, range.end, inserted as i64],

@@ -1,10 +1,10 @@
-//! A small shop's night: everything that it leaves to Taskyard while nobody is awake.
+//! A small shop's nightly work, done by Taskyard.
 //!
 //! - [`import`]: 100,000 rows of the supplier's list into the shop's own SQLite file, range by range, with progress; a
-//!   server that is killed in the middle costs one range at most.
-//! - [`totals`]: one task per region over what was imported, and a summary that gets the results of all of them.
-//! - [`mail`]: mails over SMTP; a mailbox that is busy (4xx) is tried again, an address that does not exist (5xx) becomes
-//!   a dead letter, to be retried by a person once it is put right; a hook on death raises an alarm.
+//!   server that is killed in the middle loses one range at most.
+//! - [`totals`]: one task per region over the imported items, and a summary with the results of all of them.
+//! - [`mail`]: mails over SMTP; a busy mailbox (4xx) is retried, an address that does not exist (5xx) makes the task a dead
+//!   letter, which can be retried by hand once the address is corrected; a hook on death records an alarm.
 //! - [`report`]: a report every night at three o'clock in Berlin, also in the nights in which the clocks change.
 //!
 //! # Try it
@@ -17,13 +17,13 @@
 //! cargo run -p night-example -- dead retry --kind night_example::mail::send
 //! ```
 //!
-//! Kill the server while it imports (`kill -9`), start it again, and see with `task show ID` where it went on.
+//! Kill the server while it imports (`kill -9`), start it again, and see with `task show ID` where it resumed.
 //!
 //! # Settings
 //!
 //! The queue's database is `TASKYARD_DATABASE_URL`, as everywhere (PostgreSQL, or an SQLite file). The shop's own are
-//! `NIGHT_DB` (`shop.db`), `NIGHT_SMTP` (`127.0.0.1:2525`) and `NIGHT_REST` (0: milliseconds that the import leaves the
-//! shop's database to others after each range). `TASKYARD_QUEUES=import` makes a server that does nothing but import.
+//! `NIGHT_DB` (`shop.db`), `NIGHT_SMTP` (`127.0.0.1:2525`) and `NIGHT_REST` (0: milliseconds that the import waits
+//! after each range, for other writers of the shop's database). `TASKYARD_QUEUES=import` starts a server that only imports.
 
 pub mod evening;
 pub mod import;

@@ -1,10 +1,10 @@
 //! Mails over SMTP, one task each.
 //!
-//! The mail server's answer decides: 4xx (busy, full, greylisted) and a server that is away are tried again, 5xx (no such
-//! mailbox) never helps by itself and fails at once, as a dead letter with the server's own words.
+//! The reply of the mail server decides: 4xx (busy, full, greylisted) and a server that cannot be reached are retried; 5xx (no
+//! such mailbox) is permanent, and the task becomes a dead letter with the mail server's message.
 //!
-//! A server of ours that dies between the mail server's "250" and the end of the task sends the mail again: SMTP knows no
-//! transactions. Its Message-ID is the same then, by which mail servers and readers know the second one.
+//! SMTP has no transactions: if a worker dies between the mail server's "250" and the end of the task, the mail is sent again.
+//! Its Message-ID is the same, by which mail servers and readers detect the duplicate.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use taskyard::{Call, RetryPolicy, State, TaskContext, TaskError, task};
 use crate::shop::Shop;
 
 const FROM: &str = "Night Shop <shop@example.org>";
-/// A mail server that says nothing for so long is away.
+/// Time without a reply after which the mail server counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends one mail; answers its Message-ID.
+/// Sends a mail; returns its Message-ID.
 #[task(queue = "mail", max_retries = 8)]
 pub fn send(
     to: String,
@@ -37,7 +37,7 @@ pub fn send(
         .body(text)
         .map_err(|error| TaskError::fail(error.to_string()).with_type("BadMail"))?;
     let shop = shop.0;
-    // "Dangerous" because nothing is encrypted: for a mail server on this host.
+    // "Dangerous" because the connection is not encrypted, which is acceptable for a mail server on this host.
     let server = SmtpTransport::builder_dangerous(shop.smtp_host).port(shop.smtp_port).timeout(Some(PATIENCE)).build();
     server.send(&message).map_err(|error| failure(&to, &error))?;
     Ok(id)
@@ -48,12 +48,12 @@ fn failure(to: &str, error: &smtp::Error) -> TaskError {
     if error.is_permanent() {
         TaskError::fail(message).with_type("MailRefused")
     } else {
-        // What follows is the retry policy's business.
+        // The retry policy decides about the next attempt.
         TaskError::new("MailDelayed", message)
     }
 }
 
-/// The mail that tells a customer about an order. Retried soon at first: most delays of a mail server are short.
+/// Returns the mail to a customer about an order. The first retries are soon, because most delays of a mail server are short.
 pub fn order_ready(customer: u32) -> Call<String> {
     let policy = RetryPolicy { max_retries: 8, backoff_ms: 100, cap_ms: 60_000, ..RetryPolicy::default() };
     let text = format!("Dear customer {customer},\r\n\r\nyour order is ready.\r\n");

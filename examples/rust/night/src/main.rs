@@ -1,4 +1,4 @@
-//! `night serve` runs a server, `night go` gives it a night's work; every command of `taskyard` is there as well.
+//! `night serve` runs a server, `night go` adds a night's tasks; every command of `taskyard` is available as well.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use taskyard::Taskyard;
 use taskyard_cli::Commands;
 use taskyard_cli::place::Place;
 
-/// How long `go` waits for a database that is away.
+/// Longest time to wait for pending writes when the queue is closed.
 const CLOSING: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
@@ -26,24 +26,24 @@ fn main() -> ExitCode {
     })
 }
 
-/// The commands, whose servers know the shop.
+/// Returns the commands, whose servers have the shop as a state.
 fn commands() -> Result<Commands, Box<dyn Error>> {
     let shop = Shop::from_environment()?;
     Ok(Commands::new().configure(move |queue| {
         let alarmed = shop.clone();
-        // On a thread of the hooks, once for each dead letter.
+        // Runs on a thread for hooks, once for each dead letter.
         queue.state(shop.clone()).on_death(move |dead| std::future::ready(alarmed.alarm(&dead)))
     }))
 }
 
-/// Declares what this version of the program wants to be done regularly, then serves as `queue start` does.
+/// Declares the schedule of this version of the program, then runs `queue start`.
 fn serve(further: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     Shop::from_environment()?.prepare()?;
     let database = with_queue(async |queue, database| {
         report::declare(&queue).await?;
         Ok(database)
     })?;
-    // Named, so that the server cannot be on another database than the schedule.
+    // The database is passed on, so that the server uses the same one as the schedule.
     let start = ["night", "queue", "start", "--database", &database].map(str::to_owned);
     Ok(commands()?.run(start.into_iter().chain(further.iter().cloned())))
 }
@@ -60,7 +60,7 @@ fn go() -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// Opens the queue that the commands would open here.
+/// Opens the queue that the commands would open in this directory.
 fn with_queue<T>(body: impl AsyncFnOnce(Taskyard, String) -> Result<T, Box<dyn Error>>) -> Result<T, Box<dyn Error>> {
     let place = Place::find(None, Vec::new())?;
     place.prepare()?;

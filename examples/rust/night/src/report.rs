@@ -1,4 +1,4 @@
-//! The nightly report, and when it is due.
+//! The nightly report and its schedule.
 
 use rusqlite::params;
 use taskyard::{Client, Result, Schedule, ScheduleAdded, State, TaskContext, TaskError, task};
@@ -8,7 +8,7 @@ use crate::shop::Shop;
 /// The schedule's name.
 pub const NAME: &str = "nightly report";
 
-/// Writes down what the shop has. A run that is repeated writes nothing new: the task's id is the key.
+/// Stores the number and value of the shop's items. Idempotent, because the task's id is the key.
 #[task(queue = "reports")]
 pub fn write(context: TaskContext, shop: State<Shop>) -> Result<(), TaskError> {
     shop.0.open()?.execute(
@@ -18,10 +18,10 @@ pub fn write(context: TaskContext, shop: State<Shop>) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Declares the report: every night at three in Berlin. Whoever declares it first makes it, all others change nothing.
+/// Declares the report, every night at three in Berlin. The first declaration creates the schedule; further ones change nothing.
 ///
 /// # Errors
-/// The database's.
+/// [`taskyard::Error`] if the schedule cannot be stored.
 pub async fn declare(queue: &Client) -> Result<ScheduleAdded> {
     queue.add_schedule(Schedule::new(NAME, "0 3 * * *", write()).zone("Europe/Berlin")).await
 }

@@ -1,4 +1,4 @@
-//! What the shop's tasks share: where its database and its mail server are. The database's tables stand here.
+//! The state that the shop's tasks share: the addresses of its database and mail server. Also defines the database's tables.
 
 use std::env;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use taskyard::TaskRecord;
 
-/// Rows wait so long for another process's transaction.
+/// Longest time to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// The supplier's rows; what each attempt of an import did; the reports; what somebody must look at.
+/// The supplier's items, the ranges imported by each attempt, the reports, and the alarms.
 const TABLES: &str = "
     create table if not exists item (id integer primary key, cents integer not null);
     create table if not exists import_range (
@@ -21,27 +21,27 @@ const TABLES: &str = "
     create table if not exists alarm (task text not null, words text not null);
 ";
 
-/// The shop, as its servers know it.
+/// The shop's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shop {
-    /// Its own database, an SQLite file.
+    /// The shop's own database, an SQLite file.
     pub database: PathBuf,
     /// The mail server's host.
     pub smtp_host: String,
     /// The mail server's port.
     pub smtp_port: u16,
-    /// What the import leaves to others after each range.
+    /// Pause of the import after each range, for other writers.
     pub rest: Duration,
 }
 
 impl Shop {
-    /// As the environment says.
+    /// Reads the configuration from the environment.
     ///
     /// # Errors
-    /// Which variable is wrong, and how.
+    /// A message with the variable that is wrong.
     pub fn from_environment() -> Result<Self, String> {
         let smtp = env::var("NIGHT_SMTP").unwrap_or_else(|_| "127.0.0.1:2525".into());
-        let (host, port) = smtp.rsplit_once(':').ok_or_else(|| format!("NIGHT_SMTP={smtp}: write it as host:port"))?;
+        let (host, port) = smtp.rsplit_once(':').ok_or_else(|| format!("NIGHT_SMTP={smtp}: expected host:port"))?;
         let rest = env::var("NIGHT_REST").unwrap_or_else(|_| "0".into());
         Ok(Self {
             database: env::var_os("NIGHT_DB").map_or_else(|| "shop.db".into(), PathBuf::from),
@@ -54,29 +54,29 @@ impl Shop {
     /// Opens the shop's database. Blocks.
     ///
     /// # Errors
-    /// SQLite's.
+    /// [`rusqlite::Error`] if the file cannot be opened.
     pub fn open(&self) -> rusqlite::Result<Connection> {
         let connection = Connection::open(&self.database)?;
         connection.busy_timeout(BUSY)?;
-        // Readers and the import do not wait for each other. `synchronous` stays FULL, its default: the queue may only
-        // remember a range as done when the power cannot take the rows away any more.
+        // With WAL, readers and the import do not wait for each other. `synchronous` stays at its default, FULL, because a range
+        // may be recorded as done in the queue only when its rows survive a power failure.
         connection.pragma_update(None, "journal_mode", "wal")?;
         Ok(connection)
     }
 
-    /// Notes what was given up. Blocks.
+    /// Records an alarm for a dead letter. Blocks.
     ///
     /// # Errors
-    /// SQLite's.
+    /// [`rusqlite::Error`] if the row cannot be stored.
     pub fn alarm(&self, dead: &TaskRecord) -> rusqlite::Result<()> {
         let words = dead.error.as_ref().map_or("", |error| &error.message);
         self.open()?.execute("insert into alarm values (?1, ?2)", params![dead.id.to_string(), words]).map(drop)
     }
 
-    /// Makes the tables that are not there yet. Blocks.
+    /// Creates missing tables. Blocks.
     ///
     /// # Errors
-    /// SQLite's.
+    /// [`rusqlite::Error`] if a table cannot be created.
     pub fn prepare(&self) -> rusqlite::Result<()> {
         self.open()?.execute_batch(TABLES)
     }

@@ -1,6 +1,6 @@
-//! Totals by region: one task per region, summed up by SQL, and one that gets all of their results.
+//! Totals by region: one task per region, which adds up its items by SQL, and a summary with all of their results.
 //!
-//! A region is a range of ids. The summary runs once, when every region is done; it is stored in the same transaction.
+//! A region is a range of ids. The summary runs once, when every region is done; all are added in the same transaction.
 
 use std::ops::Range;
 
@@ -10,34 +10,34 @@ use taskyard::{Call, Client, Group, Result, State, TaskError, TaskRef, id_ranges
 
 use crate::shop::Shop;
 
-/// The regions, in the order of their ids; each has as many.
+/// The regions in the order of their ids; all have the same number of ids.
 pub const REGIONS: [&str; 4] = ["north", "east", "south", "west"];
 
-/// What a region's items come to.
+/// The total of a region.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Total {
-    /// Its name.
+    /// Name of the region.
     pub region: String,
-    /// Its items.
+    /// Number of items.
     pub items: i64,
-    /// Their prices.
+    /// Sum of their prices in cents.
     pub cents: i64,
 }
 
-/// What all regions come to.
+/// The total of all regions.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Each region, in their order.
+    /// The regions in their order.
     pub regions: Vec<Total>,
-    /// All items.
+    /// Number of items.
     pub items: i64,
-    /// Their prices.
+    /// Sum of their prices in cents.
     pub cents: i64,
-    /// The region that is worth most.
+    /// The region with the highest total.
     pub largest: String,
 }
 
-/// Sums up the items with ids from `first` to before `past`.
+/// Adds up the items with ids from `first` up to, but not including, `past`.
 #[task(queue = "reports")]
 pub fn total(region: String, first: i64, past: i64, shop: State<Shop>) -> Result<Total, TaskError> {
     let sums = "select count(*), coalesce(sum(cents), 0) from item where id >= ?1 and id < ?2";
@@ -45,7 +45,7 @@ pub fn total(region: String, first: i64, past: i64, shop: State<Shop>) -> Result
     Ok(Total { region, items, cents })
 }
 
-/// Sums up the regions.
+/// Adds up the regions.
 #[task(queue = "reports")]
 pub async fn summary(regions: Vec<Total>) -> Summary {
     let largest = regions.iter().max_by_key(|total| total.cents).map(|total| total.region.clone());
@@ -57,10 +57,10 @@ pub async fn summary(regions: Vec<Total>) -> Summary {
     }
 }
 
-/// Adds the totals of these ids and their summary, to run when the import is done.
+/// Adds the tasks for the totals of these ids and their summary, which run when the import is done.
 ///
 /// # Errors
-/// As [`Client::add_fan_in`].
+/// The errors of [`Client::add_fan_in`].
 pub async fn add(queue: &Client, ids: Range<i64>, import: &TaskRef<i64>) -> Result<Group<Total, Summary>> {
     let size = u32::try_from((ids.end - ids.start).unsigned_abs().div_ceil(REGIONS.len() as u64)).unwrap_or(u32::MAX);
     let totals: Vec<Call<Total>> = REGIONS
@@ -68,7 +68,7 @@ pub async fn add(queue: &Client, ids: Range<i64>, import: &TaskRef<i64>) -> Resu
         .zip(id_ranges(ids, size))
         .map(|(region, ids)| total((*region).to_owned(), ids.start, ids.end).parent(import))
         .collect();
-    // The argument that is given here is replaced by the results when they are there.
+    // The argument given here is replaced by the results.
     let summary = summary(Vec::new()).results_of("regions", &totals);
     queue.add_fan_in(totals, summary).await
 }

@@ -1,7 +1,7 @@
 //! An axum shop: an order is processed in the background, its confirmation waits for it, the client polls progress.
 //!
-//! `POST /orders {"id": 1, "items": 3}` answers 202 once both tasks are durable; `GET /tasks/{id}` shows state,
-//! progress and result; `DELETE /tasks/{id}` cancels. With the database away the shop answers 503 and says why.
+//! `POST /orders {"id": 1, "items": 3}` returns 202 once both tasks are durable; `GET /tasks/{id}` returns state, progress and
+//! result; `DELETE /tasks/{id}` cancels. If the database cannot be reached, the shop returns 503 with the reason.
 
 use std::time::Duration;
 
@@ -14,28 +14,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use taskyard::{Error, State, TaskContext, TaskId, TaskRef, Taskyard, task};
 
-/// What the shop's tasks share: here only a price, in life a pool of connections.
+/// The state that the shop's tasks share: here only a price, in a real application a connection pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PriceList {
-    /// Cents for one item.
+    /// Price of an item in cents.
     pub cents_per_item: u64,
 }
 
 /// An order as the client sends it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Order {
-    /// The client's number.
+    /// The client's number of the order.
     pub id: u64,
-    /// How many items.
+    /// Number of items.
     pub items: u64,
 }
 
-/// What processing an order gives.
+/// The result of processing an order.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Bill {
-    /// The order.
+    /// Number of the order.
     pub order: u64,
-    /// What it costs.
+    /// Price in cents.
     pub cents: u64,
 }
 
@@ -49,7 +49,7 @@ async fn process(order: Order, context: TaskContext, prices: State<PriceList>) -
     Ok(Bill { order: order.id, cents: order.items * prices.0.cents_per_item })
 }
 
-/// Confirms an order with what its parent, [`process`], found out.
+/// Confirms an order with the result of its parent, [`process`].
 #[task(queue = "mail")]
 async fn confirm(email: String, context: TaskContext) -> Result<String, Error> {
     let parents = context.parent_results().await?;
@@ -61,7 +61,7 @@ async fn confirm(email: String, context: TaskContext) -> Result<String, Error> {
     Ok(format!("to {email}: your order costs {cents} cents"))
 }
 
-/// How long a client waits for a database that does not answer.
+/// Longest time that a client waits for the database.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 fn unavailable() -> Response {
@@ -69,13 +69,13 @@ fn unavailable() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(why)).into_response()
 }
 
-/// The shop on a queue.
+/// Returns the shop's routes on a queue.
 pub fn router(queue: Taskyard) -> Router {
     Router::new().route("/orders", post(order)).route("/tasks/{id}", get(show).delete(cancel)).with_state(queue)
 }
 
 async fn order(Shared(queue): Shared<Taskyard>, Json(order): Json<Order>) -> Result<Response, Refused> {
-    // Both or none, and no success before they are stored.
+    // Both tasks are stored or none, and the response is sent only after they are stored.
     let processing = process(order.clone());
     let confirmation = confirm(format!("customer-{}@example.org", order.id));
     let added = queue.add_fan_in([processing], confirmation);
@@ -102,7 +102,7 @@ async fn cancel(Shared(queue): Shared<Taskyard>, Path(id): Path<String>) -> Resu
     Ok(StatusCode::ACCEPTED)
 }
 
-/// An error of the queue as an answer.
+/// An error of the queue as a response.
 struct Refused(Error);
 
 impl From<Error> for Refused {

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = tokio::signal::ctrl_c().await;
         })
         .await?;
-    // Requests add no more: what runs may end, then the queue is closed.
+    // No request is left: running tasks may finish, then the queue is closed.
     server.shutdown().await;
     queue.close(Duration::from_secs(5)).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The shop over real HTTP, on both databases.
+//! Tests the shop over real HTTP, on both databases.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::time::{Duration, Instant};

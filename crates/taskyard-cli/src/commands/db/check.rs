@@ -7,13 +7,13 @@ use crate::failure::Failure;
 use crate::moment;
 use crate::session::{Access, Session};
 
-/// Tasks in one step.
+/// Tasks per step.
 const STEP: usize = 5_000;
 
 /// Compare all tasks with the runnable range
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Put the tasks that are missing there back
+    /// Put missing tasks back into the runnable range
     #[arg(long)]
     repair: bool,
 }

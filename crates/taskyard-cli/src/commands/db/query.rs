@@ -1,4 +1,4 @@
-//! `db query SQL`: one reading statement through our own handle on the database, in a transaction that cannot write.
+//! `db query SQL`: runs one statement in a read-only transaction and prints its rows.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::grid::Grid;
 use crate::out::remark;
 use crate::session::{Access, Session};
 
-/// Run one reading SQL statement
+/// Run a read-only SQL statement
 #[derive(Debug, Args)]
 pub(crate) struct Query {
     /// The statement, for example "select state, count(*) from queued_tasks group by state"
@@ -37,13 +37,13 @@ impl Query {
             out.grid(grid)?;
         }
         if answer.more {
-            remark(format_args!("there are more rows than {} (--limit)", self.limit));
+            remark(format_args!("only the first {} rows are shown; --limit shows more", self.limit));
         }
         Ok(0)
     }
 }
 
-/// A row as an object; of columns with one name the last stands, as in every JSON of SQL.
+/// Returns a row as an object; of several columns with the same name, the last one counts.
 fn object<'a>(columns: &'a [String], row: &'a [Box<RawValue>]) -> BTreeMap<&'a str, &'a RawValue> {
     columns.iter().map(String::as_str).zip(row.iter().map(AsRef::as_ref)).collect()
 }

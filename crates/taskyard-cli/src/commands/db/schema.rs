@@ -6,11 +6,14 @@ use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::session::{Access, Session};
 
-/// What the schema's functions are called in a list of what is pending.
+/// Name of the schema's functions in the list of pending migrations.
 const FUNCTIONS: &str = "functions";
 
-/// The version that is there, the version that this program needs, and whether its functions are to be replaced: they are of an
-/// older build, missing, or open to everybody.
+/// Returns the schema's version, the version that this program needs, and whether the schema's functions must be replaced: they
+/// are of an older build, missing, or executable by everybody.
+///
+/// # Errors
+/// [`Error`] if the database cannot be opened, other than [`Error::SchemaTooOld`].
 async fn versions(session: &Session, access: Access) -> Result<(i64, i64, bool), Failure> {
     let settings = Settings { auto_migrate: false, ..session.settings().clone() };
     match session.store_with(&settings, access).await? {
@@ -31,7 +34,7 @@ pub(super) async fn migrate(session: &Session) -> Result<u8, Failure> {
     let to = schema.found;
     if schema.pending.iter().any(|name| name == FUNCTIONS) {
         return Err(Failure::work(format!(
-            "{}: the functions of the schema are of an older build, missing or open to everybody, and this role may not replace them",
+            "{}: the functions of the schema are of an older build, missing or executable by everybody, and this role may not replace them",
             session.address()
         ))
         .with_hint("run `taskyard db migrate` as the role that owns the schema taskyard"));
@@ -42,7 +45,7 @@ pub(super) async fn migrate(session: &Session) -> Result<u8, Failure> {
             "database": session.address(), "from": from, "to": to, "functions": was_outdated || from != to,
         }))?;
     } else if from != to {
-        out.line(format_args!("{}: the schema went from version {from} to {to}", session.address()))?;
+        out.line(format_args!("{}: migrated the schema from version {from} to {to}", session.address()))?;
     } else if was_outdated {
         out.line(format_args!(
             "{}: the schema is at version {to}; its functions were replaced by this build's",
@@ -71,7 +74,7 @@ pub(super) async fn status(session: &Session) -> Result<u8, Failure> {
         let state = match (is_current, outdated) {
             (true, _) => "current",
             (false, true) => {
-                "its functions are of an older build, missing or open to everybody: run `taskyard db migrate`"
+                "its functions are of an older build, missing or executable by everybody: run `taskyard db migrate`"
             }
             (false, false) => "behind: run `taskyard db migrate`",
         };

@@ -1,4 +1,4 @@
-//! The filters of dead letters: what they are, why they died, and when.
+//! Filters of dead letters: by queue, kind and tag, by error, and by time.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::commands::filter::{By, ago, span};
 use crate::failure::Failure;
 use crate::moment;
 
-/// Which dead letters.
+/// Filters of dead letters.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct DeadBy {
     #[command(flatten)]
     by: By,
-    /// Only with an error of this type, as it is shown
+    /// Only with an error of this type, as `dead list` shows it
     #[arg(long, value_name = "TYPE")]
     error: Option<String>,
     /// Only with this text in the error's message
@@ -33,10 +33,10 @@ pub(crate) struct DeadBy {
 }
 
 impl DeadBy {
-    /// A store's filter.
+    /// Returns the store's filter.
     ///
     /// # Errors
-    /// The database's.
+    /// [`taskyard::Error`] if the database's time cannot be read, which `--older-than` needs.
     pub(super) async fn filter(&self, settings: &Settings, store: &dyn Store) -> Result<TaskFilter, Failure> {
         Ok(TaskFilter {
             error_type: self.error.clone(),
@@ -47,7 +47,7 @@ impl DeadBy {
         })
     }
 
-    /// ` of queue x and error y`, empty without a filter.
+    /// Returns the filters as text for messages: ` of queue x and error y`; empty without a filter.
     pub(super) fn words(&self, settings: &Settings) -> String {
         let mut words = self.by.words(settings);
         let mut add = |part: Option<String>| {

@@ -1,4 +1,4 @@
-//! `dead edit ID`: arguments, queue, priority or retries of a dead letter, which stays dead.
+//! `dead edit ID`: changes arguments, queue, priority or retries of a dead letter, which stays dead.
 
 use clap::Args;
 use taskyard::DeadEdit;
@@ -8,31 +8,31 @@ use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
-/// Change one dead letter, which stays dead
+/// Change a dead letter, which stays dead
 #[derive(Debug, Args)]
 pub(crate) struct Edit {
     /// The task's id, or its first digits
     id: GivenId,
     #[command(flatten)]
     arguments: Arguments,
-    /// The queue it will go to
+    /// The new queue
     #[arg(long)]
     queue: Option<String>,
 }
 
-/// What an edit of one task may change beside its queue.
+/// The changes of an edit other than the queue.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Arguments {
-    /// Its positional arguments, a JSON list
+    /// Positional arguments, a JSON list
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
-    /// Its named arguments, a JSON object
+    /// Named arguments, a JSON object
     #[arg(long, value_name = "JSON")]
     kwargs: Option<String>,
-    /// Its priority, higher first
+    /// Priority; higher ones run first
     #[arg(long, value_name = "N", value_parser = priority, allow_hyphen_values = true)]
     priority: Option<i32>,
-    /// Its retries after the first failure
+    /// Retries after the first failure
     #[arg(long, value_name = "N")]
     max_retries: Option<u32>,
 }
@@ -56,7 +56,7 @@ impl Edit {
         let edit = DeadEdit { queue: self.queue.clone(), ..self.arguments.edit() };
         if edit.is_empty() {
             return Err(Failure::usage(
-                "say what is to change: --args, --kwargs, --queue, --priority or --max-retries",
+                "nothing to change: give --args, --kwargs, --queue, --priority or --max-retries",
             ));
         }
         let taskyard = session.taskyard(Access::Existing).await?;

@@ -1,4 +1,4 @@
-//! `dead retry [ID…]`: these dead letters, or all that the filters mean, in bounded batches; one may be edited with it.
+//! `dead retry [ID…]`: retries dead letters by id, or in bounded batches by filter; a single one can be edited first.
 
 use clap::Args;
 use taskyard::{TaskFilter, TaskState};
@@ -14,13 +14,13 @@ use crate::session::{Access, Session};
 /// Retry dead letters
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
-    /// These tasks, by their ids or the first digits of them; without any, every dead letter that the filters mean
+    /// The tasks' ids, or their first digits; without any, every dead letter that matches the filters
     ids: Vec<GivenId>,
     #[command(flatten)]
     by: DeadBy,
     #[command(flatten)]
     arguments: Arguments,
-    /// Do not ask before all dead letters are retried
+    /// Do not ask for confirmation before all dead letters are retried
     #[arg(short, long)]
     yes: bool,
 }
@@ -33,7 +33,7 @@ impl Retry {
             return Err(Failure::usage("give ids or filters, not both"));
         }
         if !edit.is_empty() && self.ids.len() != 1 {
-            return Err(Failure::usage("one task at a time can be edited: give its id"));
+            return Err(Failure::usage("only a single task can be edited with its retry: give exactly one id"));
         }
         let taskyard = session.taskyard(Access::Existing).await?;
         let out = session.out();
@@ -41,13 +41,13 @@ impl Retry {
         if let [id] = ids[..]
             && !edit.is_empty()
         {
-            // Should this process die in between, the task is edited and still dead.
+            // If this process dies between edit and retry, the task is edited and still dead.
             taskyard.edit_dead(id, &edit).await?;
         }
         if !ids.is_empty() {
             return bulk::named(out, taskyard.store().as_ref(), Verb::Retry, &ids).await;
         }
-        // A filter says which ones are meant; without one it might be a slip.
+        // With a filter the selection is explicit; without one, ask, because all dead letters may not be meant.
         if words.is_empty() {
             confirm(self.yes, &format!("Retry every failed task in {}?", session.address()))?;
         }

@@ -1,4 +1,4 @@
-//! `queue ageing NAME`: what has stood long in a queue moves up, so that nothing waits for ever behind what is more urgent.
+//! `queue ageing NAME`: raises the priority of a queue's tasks with time, so that none waits forever behind more urgent ones.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::failure::Failure;
 use crate::moment;
 use crate::session::{Access, Session};
 
-/// Let a queue's tasks move up with time
+/// Raise the priority of a queue's tasks with time
 #[derive(Debug, Args)]
 pub(crate) struct Ageing {
     /// The queue's name
     queue: String,
-    /// Move a task up by one priority each time that it has been runnable for so long (10m, 1h)
+    /// Raise a task's priority by one each time it has been runnable for this long (10m, 1h)
     #[arg(long, value_name = "DURATION", value_parser = span, required_unless_present = "off")]
     every: Option<Duration>,
-    /// Not any more: what had moved up goes back
+    /// Turn ageing off and restore the tasks' own priorities
     #[arg(long, conflicts_with = "every")]
     off: bool,
 }
@@ -32,9 +32,9 @@ impl Ageing {
             out.json(&serde_json::json!({"queue": self.queue, "ageing_seconds": seconds}))?;
         } else if let Some(every) = every {
             let every = moment::span(every);
-            out.line(format_args!("tasks of queue `{}` move up by one priority every {every}", self.queue))?;
+            out.line(format_args!("queue `{}`: the priority of its tasks rises by one every {every}", self.queue))?;
         } else {
-            out.line(format_args!("tasks of queue `{}` stay at their priority", self.queue))?;
+            out.line(format_args!("queue `{}`: ageing is off", self.queue))?;
         }
         Ok(0)
     }

@@ -1,4 +1,4 @@
-//! `queue clear`: cancels what is waiting and enqueued, in pages; deletes nothing.
+//! `queue clear`: cancels waiting and enqueued tasks, page by page; deletes nothing.
 
 use clap::Args;
 use taskyard::TaskState;
@@ -10,12 +10,12 @@ use crate::failure::Failure;
 use crate::moment;
 use crate::session::{Access, Session};
 
-/// Cancel what is waiting and enqueued
+/// Cancel waiting and enqueued tasks
 #[derive(Debug, Args)]
 pub(crate) struct Clear {
     #[command(flatten)]
     by: By,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -36,7 +36,9 @@ impl Clear {
         } else {
             let started = match count.requested {
                 0 => String::new(),
-                some => format!("; {} had just started, and their servers were asked", moment::number(some)),
+                some => {
+                    format!("; {} had just started, and their servers were asked to cancel them", moment::number(some))
+                }
             };
             out.line(format_args!("{} tasks cancelled{started}", moment::number(count.applied)))?;
         }

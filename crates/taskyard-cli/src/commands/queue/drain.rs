@@ -1,4 +1,4 @@
-//! `queue drain`: nothing new of a queue starts, and the command returns when what runs of it has ended.
+//! `queue drain`: pauses a queue and returns when its running tasks have ended.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::commands::filter::span;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
-/// Pause a queue and wait until what runs of it has ended
+/// Pause a queue and wait until its running tasks have ended
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
     /// The queue's name
@@ -22,14 +22,17 @@ impl Drain {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let taskyard = session.taskyard(Access::Existing).await?;
         if !taskyard.drain_queue(&self.queue, self.timeout).await? {
-            return Err(Failure::work(format!("tasks of queue `{}` still run; it stays paused", self.queue))
-                .with_hint("run it again to go on waiting, or `taskyard queue resume` to let it go on"));
+            return Err(Failure::work(format!(
+                "queue `{}`: tasks are still running; the queue stays paused",
+                self.queue
+            ))
+            .with_hint("run the command again to continue waiting, or `taskyard queue resume` to resume the queue"));
         }
         let out = session.out();
         if out.is_json() {
             out.json(&serde_json::json!({"queue": self.queue, "paused": true, "doing": 0}))?;
         } else {
-            out.line(format_args!("nothing of queue `{}` runs; it is paused until `queue resume`", self.queue))?;
+            out.line(format_args!("queue `{}`: no task is running; paused until `taskyard queue resume`", self.queue))?;
         }
         Ok(0)
     }

@@ -36,7 +36,7 @@ pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
     } else {
         out.grid(grid)?;
     }
-    // Finished tasks are counted over all queues: by queue it would take a walk through all of them.
+    // Finished tasks are counted over all queues only, because counting them by queue would read all of them.
     let status = store.status().await?;
     let count = |state: TaskState| format!("{} {state}", moment::tasks(&status, state));
     let all = TaskState::ALL.map(count).join(", ");

@@ -1,4 +1,4 @@
-//! `queue pause`, `queue resume`, `queue limit`, `queue rate`: what is kept about one queue.
+//! `queue pause`, `queue resume`, `queue limit`, `queue rate`: change the stored options of a queue.
 
 use clap::Args;
 use taskyard::Rate;
@@ -6,7 +6,7 @@ use taskyard::Rate;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
-/// One queue
+/// A queue
 #[derive(Debug, Args)]
 pub(crate) struct Lane {
     /// The queue's name
@@ -18,7 +18,7 @@ pub(crate) struct Lane {
 pub(crate) struct Limit {
     /// The queue's name
     queue: String,
-    /// Tasks at once over all servers, or `none`
+    /// Most tasks at once over all servers, or `none`
     #[arg(value_name = "N|none", value_parser = running_max)]
     running_max: RunningMax,
 }
@@ -30,19 +30,19 @@ fn running_max(text: &str) -> Result<RunningMax, String> {
     match text {
         "none" => Ok(RunningMax(None)),
         _ => match text.parse::<u32>() {
-            Ok(0) => Err("0 would stop it: use `queue pause`".into()),
+            Ok(0) => Err("0 would stop the queue: use `taskyard queue pause`".into()),
             Ok(number) => Ok(RunningMax(Some(number))),
-            Err(_) => Err("a whole number from 1, or `none`".into()),
+            Err(_) => Err("expected a whole number from 1, or `none`".into()),
         },
     }
 }
 
-/// Limit how many tasks of a queue start in some time
+/// Limit how many tasks of a queue start per period
 #[derive(Debug, Args)]
 pub(crate) struct RateLimit {
     /// The queue's name
     queue: String,
-    /// Starts in some time over all servers (100/m, 5/s, 20/10m), or `none`
+    /// Most starts per period over all servers (100/m, 5/s, 20/10m), or `none`
     #[arg(value_name = "N/TIME|none", value_parser = rate)]
     rate: GivenRate,
 }
@@ -70,9 +70,9 @@ impl Lane {
         if out.is_json() {
             out.json(&serde_json::json!({"queue": self.queue, "paused": paused}))?;
         } else if paused {
-            out.line(format_args!("queue `{}` is paused: what runs goes on, nothing else of it starts", self.queue))?;
+            out.line(format_args!("queue `{}` is paused: running tasks go on, no other task starts", self.queue))?;
         } else {
-            out.line(format_args!("queue `{}` runs", self.queue))?;
+            out.line(format_args!("queue `{}` is running", self.queue))?;
         }
         Ok(0)
     }
@@ -87,8 +87,8 @@ impl Limit {
         if out.is_json() {
             out.json(&serde_json::json!({"queue": self.queue, "running_max": self.running_max.0}))?;
         } else {
-            let limit = self.running_max.0.map_or_else(|| "any number".into(), |max| format!("at most {max}"));
-            out.line(format_args!("of queue `{}`, {limit} run at once over all servers", self.queue))?;
+            let limit = self.running_max.0.map_or_else(|| "no limit on".into(), |max| format!("at most {max}"));
+            out.line(format_args!("queue `{}`: {limit} running tasks over all servers", self.queue))?;
         }
         Ok(0)
     }
@@ -101,9 +101,9 @@ impl RateLimit {
         if out.is_json() {
             out.json(&serde_json::json!({"queue": self.queue, "rate": self.rate.0}))?;
         } else if let Some(rate) = self.rate.0 {
-            out.line(format_args!("of queue `{}`, {rate} start over all servers", self.queue))?;
+            out.line(format_args!("queue `{}`: limited to {rate} starts over all servers", self.queue))?;
         } else {
-            out.line(format_args!("of queue `{}`, any number start in any time", self.queue))?;
+            out.line(format_args!("queue `{}`: no rate limit", self.queue))?;
         }
         Ok(0)
     }

@@ -1,4 +1,4 @@
-//! `queue purge`: deletes finished tasks by filter. Dead letters and stopped tasks only if they are named.
+//! `queue purge`: deletes finished tasks by filter. Dead letters and stopped tasks only if `--state` names their state.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct Purge {
     /// Finished at least this long ago (30, 5m, 2h, 7d)
     #[arg(long, value_name = "AGE", value_parser = span)]
     older_than: Option<Duration>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -31,8 +31,8 @@ pub(crate) struct Purge {
 impl Purge {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         if let Some(state) = self.state.iter().find(|state| !state.is_final()) {
-            return Err(Failure::usage(format!("a task that is {state} has not finished and is never deleted"))
-                .with_hint("`taskyard queue clear` cancels what waits"));
+            return Err(Failure::usage(format!("--state {state}: such tasks have not finished and are never deleted"))
+                .with_hint("`taskyard queue clear` cancels waiting and enqueued tasks"));
         }
         run(session, &self.by, &self.state, self.older_than, self.yes).await
     }

@@ -1,4 +1,4 @@
-//! `queue retry [ID…]`: these tasks, or every failed one; `dead retry` has more filters.
+//! `queue retry [ID…]`: retries failed tasks, by id or all of them; `dead retry` has more filters.
 
 use clap::Args;
 use taskyard::TaskState;
@@ -13,11 +13,11 @@ use crate::session::{Access, Session};
 /// Retry failed tasks
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
-    /// These tasks, by their ids or the first digits of them; every failed one without an id
+    /// The tasks' ids, or their first digits; without any, every failed task
     ids: Vec<GivenId>,
     #[command(flatten)]
     by: By,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }

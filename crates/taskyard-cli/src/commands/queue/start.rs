@@ -1,4 +1,4 @@
-//! `queue start`: a server of the tasks that are linked into this program, or of a Python application's.
+//! `queue start`: runs a server for the tasks that are linked into this program, or for the tasks of a Python application.
 
 use clap::Args;
 

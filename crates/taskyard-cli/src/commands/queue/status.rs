@@ -1,6 +1,7 @@
-//! `queue status`: exit code 0 healthy, 1 with anything that keeps tasks from being added or run: no live server, a task that
-//! has been runnable for too long, parked tasks, schedules that start nothing, a database that takes no additions or refuses
-//! ends of tasks.
+//! `queue status`: exit code 0 if the queue is healthy, 1 otherwise.
+//!
+//! Unhealthy is everything that keeps tasks from being added or run: no live server, a task that has been runnable for too long,
+//! parked tasks, schedules that start nothing, a database that refuses additions or ends of tasks.
 
 use std::time::Duration;
 
@@ -14,19 +15,19 @@ use crate::grid::Grid;
 use crate::moment;
 use crate::session::{Access, Session};
 
-/// How long a tried addition may take.
+/// Longest time for the check that a task can be added.
 const CHECK_MAX: Duration = Duration::from_secs(5);
 
-/// Reasons for parking that are named.
+/// Reasons for parking that are listed.
 const REASONS_SHOWN: usize = 5;
 
-/// Schedules of one question.
+/// Schedules per read.
 const SCHEDULES_PAGE: usize = 500;
 
-/// Say whether the queue is healthy
+/// Check whether the queue is healthy; exit code 1 if not
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Unhealthy when a task was runnable for longer [default: setting unhealthy_age, 5m]
+    /// Report a task that has been runnable for longer than this [default: setting unhealthy_age, 5m]
     #[arg(long, value_name = "DURATION", value_parser = span)]
     max_age: Option<Duration>,
 }
@@ -42,14 +43,14 @@ impl Status {
         }
         if let Some(age) = status.oldest_enqueued.filter(|age| *age > max_age) {
             problems.push(format!(
-                "the oldest enqueued task has been runnable for {}, over {}",
+                "the oldest enqueued task has been runnable for {}, longer than {}",
                 moment::span(age),
                 moment::span(max_age)
             ));
         }
         if status.ends_held > 0 {
             problems.push(format!(
-                "the database refuses {} ends of tasks, which their servers hold (their logs say why)",
+                "the database refuses the outcomes of {} tasks, which their servers hold in memory (see the servers' logs)",
                 moment::number(status.ends_held)
             ));
         }
@@ -57,21 +58,21 @@ impl Status {
             let first = store.ends_aside(None, None, 1).await?.pop();
             let example = first.map_or_else(String::new, |end| format!(", for example {}", end.finish.id));
             problems.push(format!(
-                "{} ends of tasks were set aside because the database does not take them (`taskyard task show ID` says \
-                 why{example})",
+                "the outcomes of {} tasks were set aside because the database refuses them (`taskyard task show ID` shows \
+                 the reason{example})",
                 moment::number(status.ends_aside)
             ));
         }
         if let Some(reason) = &status.upkeep_refused {
             problems.push(format!(
-                "the database refuses changes of some tasks, which are tried again every ten seconds or so ({})",
+                "the database refuses changes of some tasks, which are retried about every ten seconds ({})",
                 reason
             ));
         }
         if status.misplaced > 0 {
             problems.push(
-                "enqueued tasks are missing from the runnable range, so that nothing runs them (a running server puts them \
-                 back; so does `taskyard db check --repair`)"
+                "enqueued tasks are missing from the runnable range, so that no server runs them (a running server repairs this; so \
+                 does `taskyard db check --repair`)"
                     .to_owned(),
             );
         }
@@ -124,7 +125,7 @@ impl Status {
     }
 }
 
-/// Why tasks are parked, the most frequent reason first. A role that may not ask sees none.
+/// Returns the reasons why tasks are parked, the most frequent first; none if the role may not read them.
 async fn parked_reasons(store: &dyn Store) -> Result<Vec<ParkedReason>, Failure> {
     let mut found = Vec::new();
     for runtime in [Runtime::Rust, Runtime::Python] {
@@ -138,7 +139,7 @@ async fn parked_reasons(store: &dyn Store) -> Result<Vec<ParkedReason>, Failure>
     Ok(found)
 }
 
-/// The first reasons, as the end of a sentence.
+/// Formats the first reasons as the end of a sentence.
 fn listed(reasons: &[ParkedReason]) -> String {
     if reasons.is_empty() {
         return String::new();
@@ -154,7 +155,7 @@ fn listed(reasons: &[ParkedReason]) -> String {
     }
 }
 
-/// Schedules that start nothing: those that were left alone, and those whose time has long come.
+/// Returns problems of schedules that start nothing: those that are disabled by an error, and those that are overdue.
 async fn unplanned(store: &dyn Store, max_age: Duration) -> Result<Vec<String>, Failure> {
     let late = store.now().await?.checked_sub(max_age).unwrap_or(Timestamp::MIN);
     let (mut aside, mut overdue, mut after) = (Vec::new(), Vec::new(), None);
@@ -176,24 +177,24 @@ async fn unplanned(store: &dyn Store, max_age: Duration) -> Result<Vec<String>, 
     let said = |names: &[String], what: &str| {
         let first = names.first()?;
         Some(format!(
-            "{what}: {} (`taskyard schedule show NAME` says why), for example {first}",
+            "{what}: {} (`taskyard schedule show NAME` shows the reason), for example {first}",
             moment::number(names.len() as u64)
         ))
     };
-    let overdue_by = format!("schedules whose time came more than {} ago", moment::span(max_age));
-    Ok([said(&aside, "schedules that are left alone until they are changed"), said(&overdue, &overdue_by)]
+    let overdue_by = format!("schedules that are overdue by more than {}", moment::span(max_age));
+    Ok([said(&aside, "broken schedules, which do not run until they are changed"), said(&overdue, &overdue_by)]
         .into_iter()
         .flatten()
         .collect())
 }
 
-/// Why no task can be added now, if none can. A role that may only read says nothing about that.
+/// Returns why no task can be added, or `None`. For a role that may only read, this cannot be determined and is `None`.
 async fn unwritable(store: &dyn Store) -> Option<String> {
     match tokio::time::timeout(CHECK_MAX, store.check_writes()).await {
-        // A whole database that is read-only by default is no question of rights: nothing can be added.
+        // Missing rights of this role are not a problem of the queue. A database that is read-only by default is one.
         Ok(Err(Error::Refused(why))) if !why.contains("default_transaction_read_only") => None,
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("no task can be added: {error}")),
-        Err(_) => Some(format!("an addition does not get through within {}", moment::span(CHECK_MAX))),
+        Err(_) => Some(format!("an addition did not complete within {}", moment::span(CHECK_MAX))),
     }
 }

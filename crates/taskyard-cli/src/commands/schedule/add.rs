@@ -17,38 +17,38 @@ use crate::session::{Access, Session};
 pub(crate) struct Add {
     /// The schedule's name
     schedule: String,
-    /// When: a cron expression in quotes, @daily, "@every 5m", "@at 2026-12-24T18:00:00+01:00", "@after 2h", @reboot
+    /// The rule: a cron expression in quotes, @daily, "@every 5m", "@at 2026-12-24T18:00:00+01:00", "@after 2h", @reboot
     rule: String,
     #[command(flatten)]
     work: Work,
     /// The time zone of a cron rule, as Europe/Berlin
     #[arg(long, default_value = "UTC")]
     zone: String,
-    /// When an earlier run has not ended: skip, allow, queue_one, queue_all or cancel_running
+    /// If an earlier run has not ended: skip, allow, queue_one, queue_all or cancel_running
     #[arg(long, value_name = "POLICY", default_value_t = Overlap::Skip)]
     overlap: Overlap,
-    /// When times were missed: skip, one or all
+    /// If times were missed: skip, one or all
     #[arg(long, value_name = "POLICY", default_value_t = CatchUp::One)]
     catch_up: CatchUp,
-    /// How far back missed times are made up for
+    /// Make up for times that were missed at most this long ago
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = span)]
     catch_up_window: Duration,
-    /// Start each run up to this much later, drawn anew every time
+    /// Delay each run by a random time of up to this long
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = span)]
     jitter: Duration,
-    /// No run before this instant, with its offset
+    /// No run before this instant, with its UTC offset
     #[arg(long, value_name = "INSTANT")]
     starts_at: Option<Timestamp>,
-    /// No run after this instant, with its offset
+    /// No run after this instant, with its UTC offset
     #[arg(long, value_name = "INSTANT")]
     ends_at: Option<Timestamp>,
-    /// End after so many runs
+    /// End after this many runs
     #[arg(long, value_name = "N")]
     runs_max: Option<u32>,
-    /// Pause after so many failed runs in a row
+    /// Pause after this many failed runs in a row
     #[arg(long, value_name = "N")]
     pause_after_failures: Option<u32>,
-    /// When there is one of this name: refuse, keep or replace
+    /// If a schedule of this name exists: refuse, keep or replace
     #[arg(long, value_name = "POLICY", default_value_t = OnConflict::Refuse)]
     on_conflict: OnConflict,
 }
@@ -75,14 +75,14 @@ impl Add {
     }
 }
 
-/// Gives a schedule another rule
+/// Give a schedule another rule
 #[derive(Debug, Args)]
 pub(crate) struct Reschedule {
     /// The schedule's name
     name: String,
     /// The new rule
     rule: String,
-    /// The new zone; without it, the old one
+    /// The new time zone [default: unchanged]
     #[arg(long)]
     zone: Option<String>,
 }
@@ -109,8 +109,8 @@ fn say(session: &Session, added: &ScheduleAdded) -> Result<u8, Failure> {
         taskyard::SchedulePut::Replaced => "replaced",
     };
     match added.next_at {
-        Some(next) => out.line(format_args!("{put} {}, next run {}", added.name, moment::instant(next)))?,
-        None => out.line(format_args!("{put} {}, no run ahead", added.name))?,
+        Some(next) => out.line(format_args!("{put} {}; next run {}", added.name, moment::instant(next)))?,
+        None => out.line(format_args!("{put} {}; no further run", added.name))?,
     }
     Ok(0)
 }

@@ -1,4 +1,4 @@
-//! `schedule next RULE`: when a rule would run.
+//! `schedule next RULE`: prints the next times of a rule.
 
 use clap::Args;
 use taskyard::Timestamp;
@@ -7,7 +7,7 @@ use taskyard_core::schedule::rule::{Clock, Rule, zone};
 use crate::failure::Failure;
 use crate::out::{Out, remark};
 
-/// Show when a rule would run, without a database
+/// Show the next times of a rule, without a database
 #[derive(Debug, Args)]
 pub(crate) struct Next {
     /// A cron expression in quotes, @daily, "@every 5m", …
@@ -15,13 +15,13 @@ pub(crate) struct Next {
     /// The time zone of a cron rule, as Europe/Berlin
     #[arg(long, default_value = "UTC")]
     zone: String,
-    /// How many times
+    /// Number of times to show
     #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     count: u16,
-    /// After this instant, with its offset [default: now]
+    /// After this instant, with its UTC offset [default: now]
     #[arg(long, value_name = "INSTANT")]
     after: Option<Timestamp>,
-    /// The schedule's name, from which H is drawn
+    /// The schedule's name, from which `H` is derived
     #[arg(long, default_value = "schedule")]
     name: String,
 }
@@ -44,7 +44,7 @@ impl Next {
             out.line(at.to_zoned(zone.clone()).strftime("%a %Y-%m-%d %H:%M:%S %:z"))?;
         }
         if times.is_empty() {
-            out.line("no time ahead")?;
+            out.line("no further time")?;
         }
         Ok(0)
     }

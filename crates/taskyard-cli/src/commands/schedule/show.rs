@@ -1,4 +1,4 @@
-//! `schedule show NAME`: all about one schedule.
+//! `schedule show NAME`: prints a schedule, its next times and the history of its runs.
 
 use clap::Args;
 use taskyard::{Overlap, RunOutcome, ScheduleRecord, ScheduleRun, TaskState, shown};
@@ -14,10 +14,10 @@ use crate::session::{Access, Session};
 pub(crate) struct Show {
     /// The schedule's name
     name: String,
-    /// How many times ahead
+    /// Number of next times to show
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     next: u16,
-    /// How many runs, the newest first
+    /// Number of runs to show, the newest first
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=10_000))]
     runs: u16,
 }

@@ -1,4 +1,4 @@
-//! `task add KIND`: adds a task by hand, of any kind and runtime; its id goes to stdout.
+//! `task add KIND`: adds a task of any kind and runtime and prints its id.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ pub(crate) struct Add {
     /// Tasks that must be done first
     #[arg(long = "parent", value_name = "ID")]
     parents: Vec<GivenId>,
-    /// What happens to it when a parent fails: fail, run or wait
+    /// Behaviour if a parent fails: fail, run or wait
     #[arg(long, value_name = "POLICY", default_value = "fail")]
     on_parent_failure: OnParentFailure,
-    /// At most one unfinished task with this key; a second addition answers the first's id
+    /// At most one unfinished task with this key; a second addition returns the first task's id
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
-    /// Wait for it and print its result
+    /// Wait for the task and print its result
     #[arg(long)]
     wait: bool,
 }

@@ -7,7 +7,7 @@ use crate::commands::id::{self, GivenId};
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
-/// Which tasks
+/// Tasks by id
 #[derive(Debug, Args)]
 pub(crate) struct Ids {
     /// The tasks' ids, or their first digits
@@ -23,12 +23,12 @@ impl Ids {
     }
 }
 
-/// Which tasks, and why
+/// Cancel tasks; a running one is interrupted
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     #[command(flatten)]
     ids: Ids,
-    /// Why: it is kept in the tasks' records
+    /// The reason, stored in the tasks' records
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }

@@ -41,7 +41,10 @@ impl List {
     }
 }
 
-/// Prints one page; also what `dead list` does.
+/// Prints one page of tasks; shared with `dead list`.
+///
+/// # Errors
+/// [`taskyard::Error`] if the database cannot be read; a failure if stdout cannot be written.
 pub(crate) async fn page(out: Out, store: &dyn Store, filter: &TaskFilter) -> Result<u8, Failure> {
     let records = store.list(filter).await?;
     if out.is_json() {
@@ -65,12 +68,12 @@ pub(crate) async fn page(out: Out, store: &dyn Store, filter: &TaskFilter) -> Re
     if records.len() == filter.limit
         && let Some(last) = records.last()
     {
-        remark(format_args!("more: --before {}", last.id));
+        remark(format_args!("more tasks: --before {}", last.id));
     }
     Ok(0)
 }
 
-/// Why it is where it is, in a few words.
+/// Returns a short text for the column WHY: what the task waits for, or its error.
 fn why(record: &TaskRecord) -> String {
     let text = match (&record.wait_reason, &record.waiting_for, &record.error) {
         (_, Some(waiting_for), _) => waiting_for.clone(),

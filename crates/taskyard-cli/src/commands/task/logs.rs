@@ -1,4 +1,4 @@
-//! `task logs ID [-f]`: what a task logged, and with `-f` what it goes on to log until it ends.
+//! `task logs ID [-f]`: prints a task's log, and with `-f` follows it until the task ends.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::moment;
 use crate::out::Out;
 use crate::session::{Access, Session};
 
-/// Lines in one read.
+/// Lines per read.
 const PAGE: usize = 1_000;
-/// Between two looks while following.
+/// Time between two reads while following.
 const POLL: Duration = Duration::from_millis(300);
 
-/// Show what a task logged
+/// Show a task's log
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// The task's id, or its first digits
     id: GivenId,
-    /// Go on until the task ends
+    /// Follow the log until the task ends
     #[arg(short, long)]
     follow: bool,
 }
@@ -33,7 +33,7 @@ impl Logs {
         let id = self.id.find(store).await?;
         let mut after = 0;
         loop {
-            // The state is read before the lines: a task's last lines are stored with its end.
+            // The state is read before the lines, because a task's last lines are stored together with its end.
             let state = state(store, id).await?;
             loop {
                 let lines = store.logs(id, after, PAGE).await?;
@@ -56,7 +56,7 @@ async fn state(store: &dyn Store, id: TaskId) -> Result<taskyard::TaskState, Fai
     Ok(record.state)
 }
 
-/// One line for people; for programs one JSON object a line, so that a follower can be read while it runs.
+/// Prints one line as text, or as one JSON object per line, so that a program can read the output while it is followed.
 fn print(out: Out, stored: &StoredLogLine) -> Result<(), Failure> {
     if out.is_json() {
         return out.json(&stored.to_json());
@@ -65,7 +65,7 @@ fn print(out: Out, stored: &StoredLogLine) -> Result<(), Failure> {
     stored.line.traceback.as_deref().map_or(Ok(()), |traceback| out.text("    ", traceback))
 }
 
-/// A line for people, without its traceback.
+/// Formats a line as text, without its traceback.
 pub(super) fn for_people(stored: &StoredLogLine) -> String {
     let fields = stored.line.fields.as_deref().map(String::from_utf8_lossy);
     let fields = fields.map_or_else(String::new, |fields| format!(" {fields}"));

@@ -13,7 +13,7 @@ use crate::session::{Access, Session};
 pub(crate) struct Priority {
     /// The task's id, or its first digits
     id: GivenId,
-    /// The priority: higher first, negative ones are legal
+    /// The priority; higher ones run first, negative ones are allowed
     #[arg(value_name = "N", value_parser = priority, allow_hyphen_values = true)]
     priority: i32,
 }

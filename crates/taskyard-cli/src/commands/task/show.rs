@@ -1,4 +1,4 @@
-//! `task show ID`: everything that is stored about one task.
+//! `task show ID`: prints everything that is stored about a task.
 
 use clap::Args;
 use taskyard::store::Outcome;
@@ -14,9 +14,9 @@ use crate::moment;
 use crate::out::Out;
 use crate::session::{Access, Session};
 
-/// Children that are listed; the tree shows more.
+/// Children that are listed; `--tree` shows more.
 const CHILDREN_MAX: usize = 100;
-/// Log lines that are shown, the first ones; `task logs` shows all.
+/// First log lines that are shown; `task logs` shows all.
 const LINES_MAX: usize = 100;
 
 /// Show everything about a task
@@ -139,7 +139,7 @@ fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// How an attempt ended whose end is set aside.
+/// Returns the outcome of an attempt whose end is set aside.
 const fn word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done { .. } => "done",
@@ -156,7 +156,7 @@ const fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// How far the task says it is.
+/// Returns the progress that the task has reported.
 fn progress(context: &[u8]) -> Option<String> {
     let progress = Progress::from_context(serde_json::from_slice(context).ok().as_ref()?)?;
     let mut text = progress.percentage.map_or_else(String::new, |percentage| format!("{percentage:.0} %"));
@@ -187,7 +187,7 @@ fn of_attempt(attempt: &Attempt) -> String {
 fn of_lines(lines: &[StoredLogLine]) -> String {
     let mut shown: Vec<String> = lines.iter().take(LINES_MAX).map(logs::for_people).collect();
     if lines.len() > LINES_MAX {
-        shown.push("and more: `taskyard task logs` shows all".into());
+        shown.push("… `taskyard task logs` shows all lines".into());
     }
     shown.join("\n")
 }

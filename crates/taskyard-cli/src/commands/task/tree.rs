@@ -1,4 +1,4 @@
-//! `task show --tree`: a task's descendants, each once, bounded.
+//! `task show --tree`: prints a task's descendants, each once, up to a maximum.
 
 use std::collections::HashSet;
 
@@ -10,12 +10,12 @@ use crate::failure::Failure;
 use crate::out::Out;
 use crate::style::Style;
 
-/// Tasks shown in all.
+/// Most tasks that are shown.
 const TASKS_MAX: usize = 1_000;
-/// Children asked for at once.
+/// Most children read per task.
 const CHILDREN_MAX: usize = 200;
 
-/// Depth first, without recursion: a chain may be 10,000 long.
+/// Prints the tree depth first, without recursion, because a chain may be 10,000 tasks long.
 pub(super) async fn print(out: Out, store: &dyn Store, root: TaskRecord) -> Result<u8, Failure> {
     let style = Style::of_stdout();
     let mut rows: Vec<Value> = Vec::new();
@@ -44,7 +44,9 @@ pub(super) async fn print(out: Out, store: &dyn Store, root: TaskRecord) -> Resu
     if out.is_json() {
         out.json(&rows)?;
     } else if shown >= TASKS_MAX {
-        out.line(format_args!("… the first {shown} tasks; `task show` on one of them goes on"))?;
+        out.line(format_args!(
+            "… the first {shown} tasks; run `taskyard task show --tree` on one of them for the tasks below it"
+        ))?;
     }
     Ok(0)
 }

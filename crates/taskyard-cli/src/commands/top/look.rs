@@ -1,4 +1,4 @@
-//! What `top` shows, as one look at the database finds it.
+//! Reads the data that `top` shows: states, queues, servers, running tasks, dead letters, schedules.
 
 use std::time::Instant;
 
@@ -10,14 +10,16 @@ use taskyard::{
 use super::order::Order;
 use crate::moment;
 
-/// Running tasks that are put in order: the newest.
+/// Running tasks that are read and sorted, the newest first.
 const ORDERED_MAX: usize = 100;
-/// Rows of each list.
+/// Running tasks that are shown.
 const RUNNING_MAX: usize = 15;
+/// Dead letters that are shown.
 const DEAD_MAX: usize = 5;
+/// Schedules that are shown.
 const SCHEDULES_MAX: usize = 5;
 
-/// One look.
+/// The data of one refresh.
 pub(super) struct Frame {
     pub(super) address: String,
     pub(super) now: Timestamp,
@@ -31,7 +33,7 @@ pub(super) struct Frame {
     pub(super) schedules: Vec<(Timestamp, ScheduleRecord)>,
 }
 
-/// Tasks per second since the look before; `None` where the database only estimates how many there are.
+/// Tasks per second since the previous refresh; `None` for states that the database only estimates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pace {
     pub(super) added: Option<f64>,
@@ -39,7 +41,7 @@ pub(super) struct Pace {
     pub(super) failed: Option<f64>,
 }
 
-/// What the next look is compared with.
+/// The counts with which the next refresh is compared.
 pub(super) struct Before {
     taken: Instant,
     by_state: [u64; 7],
@@ -47,7 +49,8 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// The pace between this look and a later one. What was pruned meanwhile hides as much of what was added or ended.
+    /// Returns the throughput between this refresh and a later one. Tasks that were pruned in between reduce the counts, so that
+    /// as many additions or ends are not seen.
     pub(super) fn pace(&self, frame: &Frame) -> Option<Pace> {
         self.pace_to(&frame.before())
     }
@@ -67,7 +70,10 @@ impl Before {
     }
 }
 
-/// Looks at everything once.
+/// Reads everything once.
+///
+/// # Errors
+/// [`Error`] if the database cannot be read.
 pub(super) async fn look(taskyard: &Taskyard, address: String, order: Order) -> Result<Frame> {
     let store = taskyard.store();
     let of = |state, limit| TaskFilter { states: vec![state], limit, ..TaskFilter::default() };
@@ -80,7 +86,7 @@ pub(super) async fn look(taskyard: &Taskyard, address: String, order: Order) -> 
     for record in doing {
         let progress = match taskyard.get::<Value>(record.id).progress().await {
             Ok(progress) => progress,
-            // It ended and was removed meanwhile; or its context is none.
+            // The task ended and was removed in between, or its context contains no valid progress.
             Err(Error::NotFound(_) | Error::InvalidArgument { .. } | Error::NotRepresentable { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -109,12 +115,12 @@ pub(super) async fn look(taskyard: &Taskyard, address: String, order: Order) -> 
 }
 
 impl Frame {
-    /// For the next look.
+    /// Returns the counts for the comparison with the next refresh.
     pub(super) fn before(&self) -> Before {
         Before { taken: self.taken, by_state: self.status.by_state, estimated: self.status.estimated }
     }
 
-    /// For programs.
+    /// Returns the object that `--json` prints.
     pub(super) fn to_json(&self) -> Value {
         let states = TaskState::ALL
             .iter()

@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 
 use taskyard::{QueueStatus, TaskRecord};
 
-/// How the lists are ordered.
+/// The order of the lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
     pub(super) queues: Queues,
     pub(super) running: Running,
 }
 
-/// What comes first of the queues.
+/// The order of the queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Queues {
     #[default]
@@ -23,7 +23,7 @@ pub(super) enum Queues {
     Oldest,
 }
 
-/// What comes first of the running tasks.
+/// The order of the running tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Running {
     #[default]
@@ -34,7 +34,7 @@ pub(super) enum Running {
 }
 
 impl Order {
-    /// Changes the order as this key says; answers whether it did.
+    /// Handles a key; returns whether the order has changed.
     pub(super) fn press(&mut self, key: u8) -> bool {
         match key.to_ascii_lowercase() {
             b's' => self.queues = self.queues.next(),
@@ -44,7 +44,7 @@ impl Order {
         true
     }
 
-    /// The keys, as the last line of the screen shows them.
+    /// Returns the last line of the screen: the keys and the current order.
     pub(super) fn keys(self) -> String {
         format!("q quit   s sort queues: {}   t sort tasks: {}", self.queues.word(), self.running.word())
     }
@@ -73,7 +73,7 @@ impl Queues {
         }
     }
 
-    /// Sorts them; equal ones by name.
+    /// Sorts queues; equal ones by name.
     pub(super) fn sort(self, queues: &mut [&QueueStatus]) {
         queues.sort_by(|one, other| one.name.cmp(&other.name));
         match self {
@@ -106,7 +106,7 @@ impl Running {
         }
     }
 
-    /// Sorts them; they come as they were added, the newest first.
+    /// Sorts tasks that are given in the order of addition, the newest first.
     pub(super) fn sort(self, tasks: &mut [TaskRecord]) {
         match self {
             Self::Newest => {}

@@ -1,4 +1,4 @@
-//! A look as lines of text, escaped; tables are fitted to a terminal.
+//! Renders a refresh as escaped lines of text, with tables that fit the terminal.
 
 use taskyard::{Progress, TaskState};
 
@@ -9,10 +9,10 @@ use crate::grid::Grid;
 use crate::moment;
 use crate::style::Style;
 
-/// Queues that are shown: the first in the order.
+/// Queues that are shown.
 const QUEUES_MAX: usize = 10;
 
-/// The lines.
+/// Returns the lines of the screen.
 pub(super) fn lines(frame: &Frame, order: Order, style: Style) -> Vec<String> {
     let first = format!("{}  {}  {} servers", moment::instant(frame.now), frame.address, frame.servers.len());
     let mut lines = vec![escape::line(&first).into_owned(), states(frame, style)];
@@ -34,10 +34,10 @@ fn states(frame: &Frame, style: Style) -> String {
     parts.join("  ")
 }
 
-/// What came and went since the look before.
+/// Returns the line of the throughput since the previous refresh.
 fn throughput(frame: &Frame) -> Option<String> {
     let pace = frame.pace?;
-    // A database that only estimates how many there are cannot say how many came.
+    // No rate can be computed from counts that the database only estimates.
     let rate = |rate: Option<f64>, what: &str| {
         rate.map_or_else(|| format!("? {what}/s"), |rate| format!("{rate:.1} {what}/s"))
     };

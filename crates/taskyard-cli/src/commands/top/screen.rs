@@ -1,4 +1,4 @@
-//! The terminal: another screen that is drawn over in place, keys without Enter, and everything as it was at the end.
+//! The terminal of `top`: the alternate screen, redrawn in place, and keys without Enter. Dropping it restores the terminal.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
@@ -7,27 +7,28 @@ use tokio::sync::mpsc;
 
 use crate::failure::Failure;
 
-/// The other screen, without a cursor and without wrapping long lines; and back.
+/// Enters the alternate screen, hides the cursor and stops wrapping long lines.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+/// Restores the terminal.
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// A terminal that is drawn on.
+/// The terminal while `top` draws on it.
 pub(super) struct Screen {
     keys: mpsc::Receiver<u8>,
-    /// How the terminal took its keys before.
+    /// The previous input mode of the terminal.
     was: Option<Termios>,
 }
 
 impl Screen {
-    /// Takes the terminal over.
+    /// Enters the alternate screen and starts reading keys.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// A failure if the terminal cannot be written.
     pub(super) fn open() -> Result<Self, Failure> {
         let was = keys_at_once();
         let (sender, keys) = mpsc::channel(8);
         if was.is_some() {
-            // It reads until the process ends: a read of a terminal cannot be taken back.
+            // The thread runs until the process ends, because a blocking read of a terminal cannot be cancelled.
             std::thread::spawn(move || {
                 let mut key = [0_u8];
                 while io::stdin().lock().read(&mut key).is_ok_and(|count| count == 1) {
@@ -42,10 +43,10 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Draws lines, which are escaped already, over what was there; as many as there is room for above the line of keys.
+    /// Draws lines, which must be escaped, over the previous ones: as many as fit above the line of keys.
     ///
     /// # Errors
-    /// The terminal cannot be written.
+    /// A failure if the terminal cannot be written.
     pub(super) fn draw(&mut self, lines: &[String], keys: &str) -> Result<(), Failure> {
         let rows = termios::tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row)).max(2);
         let mut text = String::from("\x1b[H");
@@ -61,7 +62,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // At the end there is nobody to tell that it did not work.
+        // Errors are ignored, because `drop` has no caller to report them to.
         let _ = write(LEAVE);
         if let Some(was) = &self.was {
             let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, was);
@@ -75,7 +76,8 @@ fn write(text: &str) -> Result<(), Failure> {
     Ok(stdout.flush()?)
 }
 
-/// Keys without Enter and without an echo; Ctrl-C stays a signal. `None` if there are none to be had.
+/// Switches the terminal to keys without Enter and without echo; Ctrl-C remains a signal. Returns the previous mode, or `None` if
+/// stdin is not a terminal.
 fn keys_at_once() -> Option<Termios> {
     if !io::stdin().is_terminal() {
         return None;
@@ -87,7 +89,7 @@ fn keys_at_once() -> Option<Termios> {
     Some(was)
 }
 
-/// Returns the next key; never without a screen.
+/// Returns the next key; never completes without a screen.
 pub(super) async fn key(screen: &mut Option<Screen>) -> u8 {
     if let Some(screen) = screen
         && let Some(key) = screen.keys.recv().await

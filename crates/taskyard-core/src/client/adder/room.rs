@@ -35,7 +35,7 @@ impl Waiting {
         let cause = match &self.away {
             Some(cause) => cause.clone(),
             None if self.failure.is_some() => self.failure.clone().unwrap_or_default(),
-            None if self.aside > 0 => format!("{} of them need what other transactions hold locked", self.aside),
+            None if self.aside > 0 => format!("{} of them wait for locks of other transactions", self.aside),
             None => "they are not written yet".into(),
         };
         Error::QueueUnavailable { waiting: self.tasks, bytes: self.bytes, cause }
@@ -43,7 +43,8 @@ impl Waiting {
 
     fn full_on_one_thread(&self) -> Error {
         let cause =
-            "this thread is all of the runtime that writes them, so it cannot wait here; await `add` instead".into();
+            "this is the only thread of the runtime that writes them, so it cannot block here; await `add` instead"
+                .into();
         Error::QueueUnavailable { waiting: self.tasks, bytes: self.bytes, cause }
     }
 }

@@ -71,7 +71,7 @@ impl Group {
             Error::Connection(why) | Error::Full(why) | Error::DatabaseFault(why) => why,
             other => other.to_string(),
         };
-        let error = Error::Database(format!("it refuses this addition, while it stores others: {why}"));
+        let error = Error::Database(format!("it refuses this addition, but stores others: {why}"));
         shared.settle(&self.ticket, Err(error));
     }
 
@@ -214,7 +214,7 @@ impl Writer {
                 vec![]
             }
             Unwritten::Failed(error) => {
-                tracing::debug!(%error, groups = count, "additions failed together, and are tried in parts");
+                tracing::debug!(%error, groups = count, "a batch of additions failed; trying its parts separately");
                 vec![count / 2..count, 0..count / 2]
             }
         };
@@ -506,7 +506,7 @@ impl Write<'_> {
                 *self.proven = Some(Instant::now());
                 Ok(())
             }
-            Err(_) => Err(Error::Connection(format!("a trial write was not answered within {TRIAL_MAX:?}"))),
+            Err(_) => Err(Error::Connection(format!("a trial write had no reply within {TRIAL_MAX:?}"))),
         }
     }
 
@@ -524,7 +524,7 @@ impl Write<'_> {
         }
         if is_news {
             self.shared.tell_room();
-            tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
+            tracing::warn!(%error, waiting = batch.len(), "the database cannot be reached; additions wait in memory");
         }
         tokio::select! {
             () = tokio::time::sleep(pause.next()) => Ok(()),

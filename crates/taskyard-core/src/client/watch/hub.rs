@@ -269,7 +269,7 @@ impl Hub {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot look at watched tasks; trying again");
+                    tracing::debug!(%error, "cannot read watched tasks; trying again");
                     pause = (pause * 2).min(Duration::from_secs(2));
                     tokio::time::sleep(pause).await;
                     due = Instant::now();
@@ -335,7 +335,7 @@ impl Hub {
 /// Runs the poller until no watch is left. If it ends before, all watches get an error.
 fn looking(hub: Arc<Hub>) -> impl Future<Output = ()> + Send {
     let looks = Arc::clone(&hub);
-    let broke = "watching broke, which is a fault of Taskyard's own";
+    let broke = "watching tasks failed because of a bug in Taskyard";
     guarded(async move { looks.run().await }, broke, move |error| {
         let tracked = {
             let mut board = lock(&hub.board);

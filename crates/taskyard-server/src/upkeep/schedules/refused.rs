@@ -38,7 +38,7 @@ impl Refused {
         let refusal =
             self.0.entry(name.to_owned()).or_insert_with(|| Refusal { backoff: Backoff::default(), until: now });
         if refusal.backoff.tries().is_multiple_of(10) {
-            tracing::error!(schedule = name, %error, "the database refuses what is due of this schedule; trying again");
+            tracing::error!(schedule = name, %error, "the database refuses the due tasks of this schedule; trying again");
         }
         refusal.until = now + refusal.backoff.next();
     }

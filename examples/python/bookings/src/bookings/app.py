@@ -12,7 +12,7 @@ from .settings import Settings
 
 
 def create_app() -> FastAPI:
-    """Makes the application."""
+    """Creates the application."""
     logs.configure(Settings().log_level)
     queue = QueuedTasks()
     app = FastAPI(title="Bookings", lifespan=queue.lifespan(lifespan, in_workers=True))

@@ -1,4 +1,4 @@
-"""The bookings' table, and sessions on its database."""
+"""The table of bookings, and sessions on its database."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ async def create_schema() -> None:
 
 
 def main() -> None:
-    """The command ``bookings-schema``, which runs once before the application starts."""
+    """Runs the command ``bookings-schema``, once before the application starts."""
     asyncio.run(create_schema())

@@ -25,11 +25,11 @@ async def book(new: NewBooking, session: SessionDep, tasks: TasksDep) -> dict[st
     session.add(booking)
     await session.flush()
     if session.get_bind().dialect.name == "postgresql":
-        # One transaction: both are stored, or neither.
+        # In one transaction: both are stored, or neither is.
         task = await tasks.add_task(confirm, booking.id, connection=session)
         await session.commit()
     else:
-        # The queue has a file of its own, so the task is added once the booking can be read.
+        # The queue is in another file, so the task is added after the booking is committed.
         await session.commit()
         task = tasks.add_task(confirm, booking.id)
     return {"id": booking.id, "task": task.id}
@@ -45,13 +45,13 @@ async def show(id: int, session: SessionDep) -> dict[str, int | str]:
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """Returns 200 while this process answers: no database is asked, since a new process would not bring it back."""
+    """Returns 200 without a query, because a new process would not help if the database is down."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
 async def readyz(session: SessionDep, tasks: TasksDep) -> dict[str, str]:
-    """Returns 200 while the application's database and the queue answer."""
+    """Returns 200 if the application's database and the queue can be reached."""
     await session.execute(select(1))
     await tasks.list(limit=1)
     return {"status": "ready"}

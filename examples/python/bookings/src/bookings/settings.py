@@ -8,6 +8,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
-    #: Taskyard reads the same variable: the queue is in this database if it is PostgreSQL, and in a file of its own otherwise.
+    #: Taskyard reads the same variable: the queue is in this database if it is PostgreSQL, otherwise in a file of its own.
     database_url: str = "sqlite+aiosqlite:///bookings.db"
     log_level: str = "INFO"

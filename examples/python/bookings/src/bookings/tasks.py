@@ -1,4 +1,4 @@
-"""The work behind the responses."""
+"""The background tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @task(max_retries=5)
 async def confirm(booking_id: int) -> str:
-    """Confirms a booking. A task may run more than once: a second run changes nothing."""
+    """Confirms a booking. Idempotent, because a task may run more than once."""
     async with sessions.begin() as session:
         booking = await session.get_one(Booking, booking_id)
         booking.state = "confirmed"

@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on http://{}", listener.local_addr()?);
     let app = router(App { pool: pool.clone(), queue: queue.clone() });
     axum::serve(listener, app).with_graceful_shutdown(newsletter::stop_signal()).await?;
-    // Requests add no more: what they added is written, then the connections are closed.
+    // No request is left: write the tasks that were added, then close the connections.
     queue.close(Duration::from_secs(5)).await?;
     pool.close().await;
     Ok(())

@@ -1,4 +1,4 @@
-//! One night of the shop with real server processes, one of them killed, over real SMTP, on both databases.
+//! Tests a night of the shop with real server processes, of which one is killed, over real SMTP, on both databases.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod place;
@@ -16,14 +16,14 @@ use serde_json::Value;
 use taskyard::store::TestClock;
 use taskyard::{RunOutcome, TaskId, TaskRef, TaskState, Timestamp, id_ranges};
 
-/// Ten in the evening in Berlin, before the night in which its clocks go forward: three o'clock is four hours away.
+/// Ten in the evening in Berlin, before the night in which the clocks go forward, so that three o'clock is four hours away.
 const EVENING: &str = "2026-03-28T21:00:00Z";
 const THREE: &str = "2026-03-29T01:00:00Z";
 const NEXT_THREE: &str = "2026-03-30T01:00:00Z";
 
-/// No such mailbox, until somebody makes it.
+/// A mailbox that does not exist until the test creates it.
 const NOBODY: &str = "customer-7@example.org";
-/// Busy at the first two times.
+/// A mailbox that is busy at the first two attempts.
 const BUSY: &str = "customer-11@example.org";
 
 async fn set_clock(place: &Place, to: &str) {
@@ -32,7 +32,7 @@ async fn set_clock(place: &Place, to: &str) {
     place.queue.store().set_clock(offset).await.unwrap();
 }
 
-/// The ranges that an attempt did, in their order.
+/// Returns the ranges that an attempt imported, in their order.
 fn ranges(place: &Place, attempt: u32) -> Vec<(i64, i64)> {
     let shop = place.shop();
     let sql = "select first, past from import_range where attempt = ?1 order by rowid";
@@ -45,7 +45,7 @@ fn ranges_of(from: i64, to: i64) -> Vec<(i64, i64)> {
     id_ranges(from..to, RANGE).map(|range| (range.start, range.end)).collect()
 }
 
-/// How many mails each recipient got.
+/// Returns the number of mails that each recipient received.
 fn delivered(place: &Place) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for mail in place.post.accepted() {
@@ -59,7 +59,7 @@ fn once_each(except: &[&str]) -> BTreeMap<String, usize> {
     all.filter(|address| !except.contains(&address.as_str())).map(|address| (address, 1)).collect()
 }
 
-/// The tasks that `night go` names.
+/// The tasks that `night go` prints.
 struct Tasks {
     import: TaskRef<i64>,
     summary: TaskRef<Summary>,
@@ -76,18 +76,18 @@ fn go(place: &Place) -> Tasks {
     Tasks { import, summary, mails: ids.into_iter().map(mail).collect() }
 }
 
-/// The importing server dies by `kill -9`; answers where the import stands then.
+/// Kills the importing server with `kill -9`; returns the stored position of the import.
 async fn dies_in_the_middle(place: &Place, import: &TaskRef<i64>, importer: place::Running) -> i64 {
     until("a third is imported", async || ranges(place, 1).len() >= 30).await;
     importer.kill();
-    // The other server gives the task back but does not import: from here on, nobody writes to the task.
+    // The other server rescues the task but does not run imports, so no process writes to the task from here on.
     until("the import is given back", async || import.state().await.unwrap() == TaskState::Enqueued).await;
     let position = import.context().await.unwrap()["cursors"]["rows"].as_i64().unwrap();
     let done = ranges(place, 1);
     let past = i64::try_from(done.len()).unwrap() * i64::from(RANGE);
     assert_eq!(done, ranges_of(0, past));
     assert!(past < ROWS, "it was to die in the middle");
-    // The last range may be in the shop's database without the queue knowing it, and no other.
+    // At most the last range is in the shop's database without being recorded in the queue.
     assert!(position == past || position == past - i64::from(RANGE), "{position}, {past}");
     assert_eq!(place.number("select count(*) from item"), past);
     let progress = import.progress().await.unwrap().unwrap();
@@ -131,7 +131,7 @@ async fn mails_arrive(place: &Place, mails: &BTreeMap<String, TaskRef<String>>) 
     let delays = mails[BUSY].attempts().await.unwrap();
     let why = delays[1].error.as_ref().unwrap();
     assert!(why.error_type == "MailDelayed" && why.message.contains("451"), "{why:?}");
-    // Each mail carries the id that its task answered, by which a second one could be told.
+    // Each mail has the Message-ID that its task returned, by which a duplicate could be detected.
     for mail in place.post.accepted() {
         let id = mails[&mail.to].wait().await.unwrap();
         assert!(mail.text.contains(&id) && mail.text.contains("your order is ready"), "{mail:?}");
@@ -145,7 +145,7 @@ async fn the_dead_letter_is_retried(place: &Place, mail: &TaskRef<String>) {
     let why = mail.record().await.unwrap().error.unwrap();
     assert_eq!(why.error_type, "MailRefused");
     assert!(why.message.contains("550") && why.message.contains("no such mailbox"), "{why:?}");
-    // A hook has told the shop, once.
+    // The hook has recorded an alarm, once.
     until("the alarm", async || place.number("select count(*) from alarm") > 0).await;
     assert_eq!(place.number("select count(*) from alarm"), 1);
     place.post.accept(NOBODY);
@@ -154,7 +154,7 @@ async fn the_dead_letter_is_retried(place: &Place, mail: &TaskRef<String>) {
     assert_eq!(delivered(place), once_each(&[]));
 }
 
-/// The times of the report, newest first, with what became of them.
+/// Returns the report's times, the newest first, with their outcomes.
 async fn report_runs(place: &Place) -> Vec<(Timestamp, RunOutcome)> {
     let runs = place.queue.schedule_runs(report::NAME, 100).await.unwrap();
     runs.into_iter().map(|run| (run.fire_at, run.outcome)).collect()
@@ -168,7 +168,7 @@ async fn the_report_comes_at_three(place: &Place) {
     until("the report is written", async || place.number("select count(*) from report") > 0).await;
 }
 
-/// Two servers and a client have declared it by now, and one more does when it starts after it ran.
+/// Two servers and a client have declared the report, and another server declares it after it ran.
 async fn there_is_one_report(place: &Place) {
     assert_eq!(report_runs(place).await, [(THREE.parse().unwrap(), RunOutcome::Enqueued)]);
     let schedule = place.queue.schedule(report::NAME).await.unwrap();
@@ -183,13 +183,13 @@ async fn a_night(place: Place) {
     place.post.refuse(NOBODY, "550 5.1.1 no such mailbox", u32::MAX);
     place.post.refuse(BUSY, "451 4.7.1 busy, try again later", 2);
 
-    // One server imports, slowly enough to be met in the middle; another one does all else.
+    // One server imports, slowly enough to be killed in the middle; the other runs everything else.
     let importer = place.serve("import", Duration::from_millis(20));
     let other = place.serve("mail,reports", Duration::ZERO);
     let tasks = go(&place);
     let position = dies_in_the_middle(&place, &tasks.import, importer).await;
     mails_arrive(&place, &tasks.mails).await;
-    // Nothing moves: the import waits for a server; four totals and the summary wait for it; one mail is dead.
+    // Now the import waits for a server, four totals and the summary wait for the import, and one mail is a dead letter.
     let done = u64::from(CUSTOMERS) - 1;
     assert_eq!(place.agreed_counts().await, [5, 1, 0, 0, done, 1, 0]);
 

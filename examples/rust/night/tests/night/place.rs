@@ -1,4 +1,4 @@
-//! A directory, a queue and a mail server for one night, and the example's program run there.
+//! A directory, a queue and a mail server for a test, and the example's program run there.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ use taskyard::Taskyard;
 
 use crate::smtp::PostOffice;
 
-/// The longest that anything may take which is waited for.
+/// Deadline of every wait.
 pub const BOUND: Duration = Duration::from_secs(60);
 
 pub struct Place {
@@ -24,10 +24,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// On a database; without one, on an SQLite file of its own.
+    /// Creates the directory, with a queue on this database or on an SQLite file of its own.
     pub async fn new(database: Option<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // The project's root, so that nothing above is looked at.
+        // Marks the project's root, so that the directories above are not searched.
         std::fs::write(directory.path().join("taskyard.toml"), "").unwrap();
         let database = database.unwrap_or_else(|| directory.path().join("queue.db").to_str().unwrap().into());
         let queue = Taskyard::connect(&database).await.unwrap();
@@ -38,19 +38,19 @@ impl Place {
         self.directory.path().join("shop.db")
     }
 
-    /// The shop's database, as another program sees it.
+    /// Opens the shop's database, as another program would.
     pub fn shop(&self) -> Connection {
         let connection = Connection::open(self.shop_path()).unwrap();
         connection.busy_timeout(BOUND).unwrap();
         connection
     }
 
-    /// One number of the shop's database.
+    /// Returns a number from the shop's database.
     pub fn number(&self, sql: &str) -> i64 {
         self.shop().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// The example's program, with nothing of this process's environment that could change it.
+    /// Returns the command of the example's program, without variables of this process that could affect it.
     fn night(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_night"));
         command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
@@ -68,7 +68,7 @@ impl Place {
         command
     }
 
-    /// Runs a command to its end, wants exit code 0, answers what it printed.
+    /// Runs a command to its end, asserts exit code 0, and returns its output.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.night(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -79,8 +79,8 @@ impl Place {
         serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat())).unwrap()
     }
 
-    /// Starts a server of these queues, all if there are none, and waits until it runs. Its lease is short, so that a
-    /// minute shows what production shows in ten.
+    /// Starts a server of these queues (all if empty), and waits until it runs. Its lease is short, so that the test takes one
+    /// minute instead of ten.
     pub fn serve(&self, queues: &str, rest: Duration) -> Running {
         let mut command = self.night(&["serve"]);
         command
@@ -97,7 +97,7 @@ impl Place {
         running
     }
 
-    /// Tasks by state, counted by SQL in the queue's tables; states without tasks are absent.
+    /// Counts the tasks by state with SQL in the queue's tables; states without tasks are absent.
     pub fn counted(&self) -> BTreeMap<i64, u64> {
         if self.database.starts_with("postgresql") {
             let sql = "select state, count(*) from taskyard.task group by state";
@@ -110,7 +110,7 @@ impl Place {
         rows.as_array().unwrap().iter().map(|row| (number(row, "state"), number(row, "tasks") as u64)).collect()
     }
 
-    /// SQL, the store's status and `queue stats` agree on what there is; answers the tasks by state.
+    /// Asserts that SQL, the store's status and `queue stats` agree; returns the number of tasks by state.
     pub async fn agreed_counts(&self) -> [u64; 7] {
         let by_state = self.queue.store().status().await.unwrap().by_state;
         let counted = self.counted();
@@ -120,7 +120,7 @@ impl Place {
         let open = ["waiting", "enqueued", "doing"]
             .map(|name| stats.as_array().unwrap().iter().map(|queue| queue[name].as_u64().unwrap()).sum::<u64>());
         assert_eq!(open, by_state[..3], "{stats}");
-        // What has ended stands in its last line.
+        // The last line shows the finished tasks.
         let told = self.ok(&["queue", "stats"]);
         let told = told.lines().find_map(|line| line.strip_prefix("all queues: ")).unwrap();
         let number = |part: &str| part.split_once(' ').unwrap().0.replace(',', "").parse::<u64>().unwrap();
@@ -129,7 +129,7 @@ impl Place {
     }
 }
 
-/// A server process; killed when dropped.
+/// A server process, which is killed when this is dropped.
 pub struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -141,7 +141,7 @@ impl Running {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        // It reads on to the end, or the server's log would fill the pipe.
+        // Reads to the end, because a full pipe would block the server's log.
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
         Self { child, lines, seen: Vec::new() }
     }
@@ -156,13 +156,13 @@ impl Running {
         }
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Kills the process with SIGKILL and waits until it has ended.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits until it has ended.
+    /// Sends SIGTERM and waits until the process has ended.
     pub async fn stop(mut self) -> ExitStatus {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -183,7 +183,7 @@ impl Drop for Running {
     }
 }
 
-/// Looks again and again until it is so.
+/// Polls until the condition holds, within the deadline.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !is_so().await {

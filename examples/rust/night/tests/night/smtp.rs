@@ -1,4 +1,4 @@
-//! A small SMTP server on the loopback: it speaks what a client needs, refuses whom it is told to, keeps what it accepts.
+//! A minimal SMTP server on the loopback interface, which refuses configured recipients and stores accepted mails.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A client that says nothing for so long is gone.
+/// Time without a command after which a connection is closed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A mail that was accepted.
@@ -16,11 +16,11 @@ pub struct Mail {
     pub text: String,
 }
 
-/// What the server answers to a recipient instead of "250".
+/// The reply for a recipient instead of "250".
 #[derive(Clone, Debug)]
 struct Refusal {
     answer: &'static str,
-    /// So many times more.
+    /// How many more times it is sent.
     left: u32,
 }
 
@@ -28,7 +28,7 @@ struct Refusal {
 struct Office {
     accepted: Vec<Mail>,
     refusals: HashMap<String, Refusal>,
-    /// Answers given to recipients instead of "250".
+    /// Number of refusals by recipient.
     refused: HashMap<String, u32>,
 }
 
@@ -48,7 +48,7 @@ impl PostOffice {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let office = Arc::clone(&there);
-                // A client that breaks off in the middle has sent nothing.
+                // A mail whose connection breaks off is not accepted, so errors are ignored.
                 std::thread::spawn(move || drop(converse(&stream, &office)));
             }
         });
@@ -59,7 +59,7 @@ impl PostOffice {
         &self.address
     }
 
-    /// Answers so to this recipient, so many times.
+    /// Refuses this recipient with this reply, this many times.
     pub fn refuse(&self, to: &str, answer: &'static str, times: u32) {
         self.office.lock().unwrap().refusals.insert(to.into(), Refusal { answer, left: times });
     }
@@ -69,12 +69,12 @@ impl PostOffice {
         self.office.lock().unwrap().refusals.remove(to);
     }
 
-    /// Every mail that was accepted, in their order.
+    /// Returns the accepted mails in their order.
     pub fn accepted(&self) -> Vec<Mail> {
         self.office.lock().unwrap().accepted.clone()
     }
 
-    /// How often a recipient was refused.
+    /// Returns how often a recipient was refused.
     pub fn refused(&self, to: &str) -> u32 {
         self.office.lock().unwrap().refused.get(to).copied().unwrap_or(0)
     }
@@ -93,7 +93,7 @@ impl Office {
     }
 }
 
-/// One connection, until QUIT or its end.
+/// Serves a connection until QUIT or its end.
 fn converse(stream: &TcpStream, office: &Mutex<Office>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut lines = BufReader::new(stream).lines();
@@ -118,7 +118,7 @@ fn converse(stream: &TcpStream, office: &Mutex<Office>) -> io::Result<()> {
                 }
                 say(answer)?;
             }
-            "DATA" if recipients.is_empty() => say("503 5.5.1 nobody to send it to")?,
+            "DATA" if recipients.is_empty() => say("503 5.5.1 no recipient")?,
             "DATA" => {
                 say("354 end with a line of one dot")?;
                 let mut text = String::new();
@@ -127,7 +127,7 @@ fn converse(stream: &TcpStream, office: &Mutex<Office>) -> io::Result<()> {
                     if line == "." {
                         break;
                     }
-                    // A dot at the start was doubled by the client.
+                    // The client doubles a dot at the start of a line.
                     text.push_str(line.strip_prefix('.').unwrap_or(&line));
                     text.push('\n');
                 }
