@@ -34,6 +34,15 @@ impl PostgresStore {
         );
     }
 
+    /// The same for a store that claims: it listens for new tasks, too.
+    pub(crate) fn listen_for_work(&self) {
+        let claims = &self.inner.claims;
+        if !*claims.borrow() {
+            claims.send_replace(true);
+        }
+        self.listen();
+    }
+
     /// Starts a background task unless it runs. The task ends with the runtime in which it was started; the next call
     /// then starts it in the runtime of its caller.
     fn start_once<F>(&self, runs: fn(&Inner) -> &AtomicBool, end: fn(&Inner), task: impl FnOnce() -> F)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use taskyard_core::Result;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -30,13 +31,14 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
     let mut failures = 0;
     let mut warned = false;
     while let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) {
-        let opened = open(&store, &address).await;
+        let mut claims = store.claims.subscribe();
+        let opened = open(&address).await;
         drop(store);
         let mut pause = backoff(failures);
         let mut why = "the connection ended".to_owned();
         match opened {
             Ok((client, heard, probe)) => {
-                if hear(&inner, client, heard, &probe).await {
+                if hear(&inner, client, heard, &probe, &mut claims).await {
                     failures = 0;
                 } else {
                     why = "no notification arrives (a pooler in transaction mode?)".into();
@@ -59,24 +61,36 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
     }
 }
 
-async fn open(store: &Inner, address: &Address) -> Result<(Client, UnboundedReceiver<String>, String)> {
+/// Opens the connection. The channel of new tasks is left to [`hear`]: a program that only waits for its tasks would be woken
+/// by every addition.
+async fn open(address: &Address) -> Result<(Client, UnboundedReceiver<String>, String)> {
     let (client, heard) = connect::open_listening(address).await?;
     let probe = format!("taskyard_probe_{}", uuid::Uuid::new_v4().simple());
-    for channel in [store.options.notify_channel.as_str(), notify::FINISHED, notify::SIGNAL, notify::SCHEDULE, &probe] {
-        // LISTEN takes no parameters. The channel's name was checked: letters, digits, underscores.
-        let statement = format!("LISTEN \"{channel}\"");
-        timeout(PROBE_ANSWER_MAX, client.batch_execute(&statement))
-            .await
-            .map_err(|_| taskyard_core::Error::Connection("LISTEN: no answer in time".into()))?
-            .map_err(|error| crate::failure::of_statement(&error))?;
+    for channel in [notify::FINISHED, notify::SIGNAL, notify::SCHEDULE, &probe] {
+        listen(&client, channel).await?;
     }
     Ok((client, heard, probe))
 }
 
+async fn listen(client: &Client, channel: &str) -> Result<()> {
+    // LISTEN takes no parameters. The channel's name was checked: letters, digits, underscores.
+    let statement = format!("LISTEN \"{channel}\"");
+    timeout(PROBE_ANSWER_MAX, client.batch_execute(&statement))
+        .await
+        .map_err(|_| taskyard_core::Error::Connection("LISTEN: no answer in time".into()))?
+        .map_err(|error| crate::failure::of_statement(&error))
+}
+
 /// Passes notifications on until the connection breaks or a probe does not arrive. Returns whether a probe ever
 /// arrived.
-async fn hear(inner: &Weak<Inner>, client: Client, mut heard: UnboundedReceiver<String>, probe: &str) -> bool {
-    let mut up = false;
+async fn hear(
+    inner: &Weak<Inner>,
+    client: Client,
+    mut heard: UnboundedReceiver<String>,
+    probe: &str,
+    claims: &mut watch::Receiver<bool>,
+) -> bool {
+    let (mut up, mut listens_for_work) = (false, false);
     loop {
         let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) else { return up };
         let sent = store.pool.query(Role::Ask, "SELECT pg_catalog.pg_notify($1, '')", &[(&probe, Type::TEXT)]).await;
@@ -88,33 +102,49 @@ async fn hear(inner: &Weak<Inner>, client: Client, mut heard: UnboundedReceiver<
         let mut arrived = false;
         let mut limit = PROBE_ANSWER_MAX;
         loop {
-            match timeout(limit, heard.recv()).await {
-                Ok(None) => return up,
-                Err(_) if arrived => break,
-                Err(_) => return up,
-                Ok(Some(channel)) => {
-                    let Some(store) = inner.upgrade() else { return up };
-                    if channel == probe {
-                        arrived = true;
-                        limit = PROBE_EACH;
-                        if !up {
-                            up = true;
-                            store.hears.store(true, Ordering::Release);
-                            store.ring_all();
-                        }
-                    } else if channel == notify::FINISHED {
-                        store.bells.finished.ring();
-                    } else if channel == notify::SIGNAL {
-                        store.bells.signal.ring();
-                    } else if channel == notify::SCHEDULE {
-                        store.bells.schedules.ring();
-                    } else {
-                        store.bells.work.ring();
-                    }
-                    if client.is_closed() || store.pool.is_closed() {
-                        return up;
-                    }
+            if !listens_for_work && *claims.borrow_and_update() {
+                let Some(store) = inner.upgrade() else { return up };
+                if listen(&client, &store.options.notify_channel).await.is_err() {
+                    return up;
                 }
+                listens_for_work = true;
+                // Tasks may have been added before.
+                store.bells.work.ring();
+            }
+            let received = tokio::select! {
+                biased;
+                channel = heard.recv() => channel,
+                changed = claims.changed(), if !listens_for_work => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return up,
+                },
+                () = sleep(limit) => {
+                    if arrived {
+                        break;
+                    }
+                    return up;
+                }
+            };
+            let (Some(channel), Some(store)) = (received, inner.upgrade()) else { return up };
+            if channel == probe {
+                arrived = true;
+                limit = PROBE_EACH;
+                if !up {
+                    up = true;
+                    store.hears.store(true, Ordering::Release);
+                    store.ring_all();
+                }
+            } else if channel == notify::FINISHED {
+                store.bells.finished.ring();
+            } else if channel == notify::SIGNAL {
+                store.bells.signal.ring();
+            } else if channel == notify::SCHEDULE {
+                store.bells.schedules.ring();
+            } else {
+                store.bells.work.ring();
+            }
+            if client.is_closed() || store.pool.is_closed() {
+                return up;
             }
         }
     }

@@ -16,6 +16,7 @@ use taskyard_core::store::{
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
 use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp, Token};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_postgres::types::Type;
 
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     /// Whether all connections of a server have once been open at the same time.
     pub admitted: AtomicBool,
     pub telling: AtomicBool,
+    /// Whether this store claims tasks, and so has to be notified of new ones.
+    pub claims: watch::Sender<bool>,
     /// When the parts of `ready` were last checked.
     pub turned: Mutex<Option<Instant>>,
     /// Time of the last search for rows of ageing queues that store no promotion time.
@@ -72,6 +75,7 @@ impl Inner {
             listening: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
             telling: AtomicBool::new(false),
+            claims: watch::Sender::new(false),
             turned: Mutex::new(None),
             strays: Mutex::new(None),
             around_locks: Mutex::new(None),
@@ -400,7 +404,7 @@ impl Store for PostgresStore {
     }
 
     async fn schedule_look(&self, limit: usize) -> Result<ScheduleLook> {
-        self.listen();
+        self.listen_for_work();
         schedules::look(&self.inner, limit).await
     }
 
@@ -435,7 +439,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<ClaimReply> {
-        self.listen();
+        self.listen_for_work();
         claim::claim(&self.inner, request).await
     }
 
