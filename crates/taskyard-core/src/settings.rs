@@ -148,13 +148,9 @@ pub const SETTINGS: &[Setting] = &[
         "separates applications whose modules have the same name: `shop` adds and serves `shop/app:report`",
         |s, v| put(&mut s.namespace, Some(v.parse()?)),
     ),
-    row(
-        "secret",
-        "TASKYARD_SECRET",
-        "",
-        "secret that signs serialised functions; else the file .taskyard/secret",
-        |s, v| put(&mut s.secret, Some(v.to_owned())),
-    ),
+    row("secret", "TASKYARD_SECRET", "", "signs serialised functions; else .taskyard/secret is used", |s, v| {
+        put(&mut s.secret, Some(v.to_owned()))
+    }),
     row(
         "secrets_accepted",
         "TASKYARD_SECRETS_ACCEPTED",
@@ -238,13 +234,9 @@ pub const SETTINGS: &[Setting] = &[
     row("use_postgresql_notify", "QUEUE_USE_POSTGRESQL_NOTIFY", "true", "use NOTIFY and LISTEN", |s, v| {
         put(&mut s.use_postgresql_notify, boolean(v)?)
     }),
-    row(
-        "notify_channel",
-        "QUEUE_NOTIFY_CHANNEL",
-        "queue_new_task",
-        "the notification channel for new tasks",
-        |s, v| put(&mut s.notify_channel, channel(v)?),
-    ),
+    row("notify_channel", "QUEUE_NOTIFY_CHANNEL", "queue_new_task", "notification channel for new tasks", |s, v| {
+        put(&mut s.notify_channel, channel(v)?)
+    }),
     row("lease", "TASKYARD_LEASE", "30", "seconds that a server counts as alive after a heartbeat", |s, v| {
         put(&mut s.lease, interval(v)?)
     }),
@@ -298,13 +290,9 @@ pub const SETTINGS: &[Setting] = &[
     row("auto_migrate", "TASKYARD_AUTO_MIGRATE", "true", "bring the schema up to date at start", |s, v| {
         put(&mut s.auto_migrate, boolean(v)?)
     }),
-    row(
-        "views",
-        "TASKYARD_VIEWS",
-        "true",
-        "create the views queued_tasks, queued_task_logs, queued_task_workers",
-        |s, v| put(&mut s.views, boolean(v)?),
-    ),
+    row("views", "TASKYARD_VIEWS", "true", "create queued_tasks, queued_task_logs, queued_task_workers", |s, v| {
+        put(&mut s.views, boolean(v)?)
+    }),
     row(
         "unhealthy_age",
         "TASKYARD_UNHEALTHY_AGE",

@@ -4,7 +4,7 @@
 //! such mailbox) is permanent, and the task becomes a dead letter with the mail server's message.
 //!
 //! SMTP has no transactions: if a worker dies between the mail server's "250" and the end of the task, the mail is sent again.
-//! Its Message-ID is the same, by which mail servers and readers detect the duplicate.
+//! The Message-ID stays the same, by which mail servers and readers detect the duplicate.
 
 use std::time::Duration;
 

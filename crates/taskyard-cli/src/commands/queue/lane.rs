@@ -101,7 +101,7 @@ impl RateLimit {
         if out.is_json() {
             out.json(&serde_json::json!({"queue": self.queue, "rate": self.rate.0}))?;
         } else if let Some(rate) = self.rate.0 {
-            out.line(format_args!("queue `{}`: limited to {rate} starts over all servers", self.queue))?;
+            out.line(format_args!("queue `{}`: rate limit {rate} over all servers", self.queue))?;
         } else {
             out.line(format_args!("queue `{}`: no rate limit", self.queue))?;
         }
