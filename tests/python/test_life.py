@@ -1,4 +1,4 @@
-"""Lives that processes have: without a loop, with uvloop, after a fork, preloaded, ended; and a database that is away."""
+"""Kinds of processes: without a loop, with uvloop, after a fork, preloaded, ended; and with a database that is away."""
 
 from __future__ import annotations
 
