@@ -86,7 +86,11 @@ class InlineTasks(QueuedTasks):
     """A queue whose tasks run at once: ``await ref.get_task_id()`` returns when the task has ended.
 
     A response of an application under test that waits for its tasks does so, too. A failure is not raised there; as
-    usual, it is in ``await ref.outcome()``.
+    usual, it is in ``await ref.outcome()``. Requires a worker, as the fixture ``queued_tasks`` has one::
+
+        async def test_registering(queued_tasks):
+            ref = queued_tasks.add_task(send_welcome, "ada@example.org")
+            assert await ref.wait() == "sent to ada@example.org"
     """
 
     def __init__(self, database: str) -> None:
@@ -97,7 +101,13 @@ class InlineTasks(QueuedTasks):
 
 
 class ManualTasks(QueuedTasks):
-    """A queue whose tasks run when the test calls ``await tasks.drain()``."""
+    """A queue whose tasks run when the test calls ``await tasks.drain()``; the fixture ``task_queue``::
+
+        async def test_registering(task_queue, client):
+            await client.post("/users", params={"email": "ada@example.org"})
+            assert_enqueued(send_welcome, "ada@example.org")
+            assert await task_queue.drain() == 1
+    """
 
     def drain(self, timeout: float | dt.timedelta = 60.0) -> Any:
         """Runs all runnable tasks, and those that they add, until none is left. Returns the number of tasks that ended.
@@ -144,7 +154,12 @@ DUE = ("time", "retry")
 
 
 class Clock:
-    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is advanced."""
+    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is advanced; the fixture
+    ``queue_clock``::
+
+        queue_clock.advance(3600)
+        await task_queue.drain()
+    """
 
     def __init__(self, tasks: QueuedTasks) -> None:
         self._tasks = tasks
