@@ -41,7 +41,7 @@ PROGRAM = """
 
     def add():
         ref = tasks.add_task(app.echo, "second")
-        # In one piece: another thread writes the log.
+        # In one write, because another thread writes the log.
         print(f"added {ref.id}\\n", end="", flush=True)
         return ref
 

@@ -56,7 +56,7 @@ APP = """
         return await asyncio.wait_for(asyncio.to_thread(charge, name, 0 if others else first, others), 0.3)
 
     async def by_library(name, first):
-        # Threads that are no executor's: not the worker's business.
+        # Threads outside of executors, which the worker does not track.
         others = before(name)
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ APP = """
         return await asyncio.to_thread(charge, name, 0 if lines else first)
 
     async def leaves_a_subtask(name, first):
-        # Calls once the attempt is over, whose end the test tells by a file.
+        # Calls once the attempt is over; the test signals its end by a file.
         async def later():
             while not (HERE / "over").exists():
                 await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ APP = """
         return "done"
 
     async def leaves_a_thread(name):
-        # It has the attempt's context, and no loop.
+        # A thread in the attempt's context, without a loop.
         loop = asyncio.get_running_loop()
         def later():
             while not (HERE / "over").exists():
@@ -97,7 +97,7 @@ APP = """
         raise ValueError("a failure")
 
     async def uses_a_writer(name, first):
-        # Its writer is made on first use, for all of the process.
+        # The writer is created on first use, for the whole process.
         if not WRITERS:
             WRITERS.append(asyncio.Queue())
             KEPT.append(asyncio.create_task(writes(WRITERS[0])))

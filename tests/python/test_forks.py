@@ -185,7 +185,7 @@ SIBLINGS = """
     waiting = set()
 
     class Resource:
-        # Notes which process releases it.
+        # Records which process releases it.
         def __init__(self, name):
             self.name = name
 

@@ -579,7 +579,7 @@ def test_a_row_causes_no_import(project: Project) -> None:
                 while (record := await queue.tasks.get(unknown).record())["wait_reason"] != "parked":
                     await asyncio.sleep(0.02)
                 print(record["waiting_for"])
-                # Nobody has it; it looks like what is known of it.
+                # No process has this class; the object shows the stored attributes.
                 for id in plain[:3]:
                     while (await queue.get_task(id)).status != "waiting":
                         await asyncio.sleep(0.02)

@@ -53,7 +53,7 @@ APP = """
             kept.append(bytearray(64 << 20))
 
     def forks():
-        # Each of them would go on for ever.
+        # Each of them would run forever.
         for _ in range(60):
             if os.fork() == 0:
                 while True:

@@ -76,7 +76,7 @@ PROGRAM = """
             again = tasks.get(ref.id)
             for name, ask in QUESTIONS.items():
                 assert plain(await ask(tasks, again)) == sync[name], name
-            # Together, and as tasks of the loop.
+            # Concurrently, and as asyncio tasks.
             found = await asyncio.gather(*(ask(tasks, again) for ask in QUESTIONS.values()))
             assert [plain(each) for each in found] == list(sync.values())
             assert plain(await asyncio.create_task(again.outcome(5))) == sync["outcome"]

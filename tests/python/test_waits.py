@@ -86,7 +86,7 @@ APP = """
         await asyncio.gather(*waits, return_exceptions=True)
         del waits
         gc.collect()
-        # The server answers what it is asked after it was told of all that.
+        # The server has processed all that when it replies to a later request.
         assert await never.get_state() == "waiting"
         return [late, opened, _core.open_questions() - before]
 

@@ -298,7 +298,7 @@ GRACES = """
         try:
             await asyncio.sleep(60)
         finally:
-            # Longer than the other grace, and than the time between heartbeats, which repeat the request.
+            # Longer than the other grace period, and than the heartbeat interval, at which the request is repeated.
             await asyncio.sleep(6)
             pathlib.Path(path + ".cleaned").touch()
 
