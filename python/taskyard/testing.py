@@ -113,7 +113,7 @@ class ManualTasks(QueuedTasks):
         """Runs all runnable tasks, and those that they add, until none is left. Returns the number of tasks that ended.
 
         Awaited in async code; in sync code the call itself blocks. Tasks whose time has not come are left. Raises
-        ``TimeoutError`` after ``timeout`` (seconds or timedelta, default 60).
+        ``asyncio.TimeoutError`` after ``timeout`` (seconds or timedelta, default 60).
         """
         timeout = _seconds("timeout", timeout)
         if _loops.is_in_loop():

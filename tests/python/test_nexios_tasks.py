@@ -579,7 +579,7 @@ def test_a_row_causes_no_import(project: Project) -> None:
                 while (record := await queue.tasks.get(unknown).record())["wait_reason"] != "parked":
                     await asyncio.sleep(0.02)
                 print(record["waiting_for"])
-                # No process has this class; the object shows the stored attributes.
+                # These kinds cannot run in any process, and are shown as waiting.
                 for id in plain[:3]:
                     while (await queue.get_task(id)).status != "waiting":
                         await asyncio.sleep(0.02)

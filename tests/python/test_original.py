@@ -1,4 +1,4 @@
-"""Defects that task queues often have, each with a test that it does not occur here.
+"""Defects that task queues often have: a test for each shows that it does not occur here.
 
 Related tests are elsewhere, by subject: cancel, and a task that kills its process: `test_workers`, `test_pills`;
 identities of concurrent requests: `test_fastapi`; contextvars, context writes, tracebacks: `test_inside`; a local
