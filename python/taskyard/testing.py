@@ -101,7 +101,9 @@ class InlineTasks(QueuedTasks):
 
 
 class ManualTasks(QueuedTasks):
-    """A queue whose tasks run when the test calls ``await tasks.drain()``; the fixture ``task_queue``::
+    """A queue whose tasks run when the test calls ``await tasks.drain()``.
+
+    The fixture ``task_queue`` provides one::
 
         async def test_registering(task_queue, client):
             await client.post("/users", params={"email": "ada@example.org"})
@@ -154,8 +156,9 @@ DUE = ("time", "retry")
 
 
 class Clock:
-    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is advanced; the fixture
-    ``queue_clock``::
+    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is advanced.
+
+    The fixture ``queue_clock`` provides one::
 
         queue_clock.advance(3600)
         await task_queue.drain()
@@ -208,10 +211,7 @@ def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] 
 
 
 def assert_enqueued(function: Any, *args: Any, **filters: Any) -> dict[str, Any]:
-    """Raises ``AssertionError`` unless such a task was added, and returns its record::
-
-        assert_enqueued(send_welcome, "ada@example.org", queue="mail")
-    """
+    """Raises ``AssertionError`` unless such a task was added, and returns its record. Arguments as in :func:`enqueued`."""
     found = enqueued(function, *args, **filters)
     if not found:
         there = "\n".join(f"  {each['kind']} {each['payload']} {each['queue']} {each['state']}" for each in enqueued())
