@@ -61,7 +61,11 @@ def on_post_create(hook: Hook) -> Hook:
     logged.
 
     Not called for a task that is added in a caller's transaction (``connection=``), because only the caller knows
-    whether the transaction commits.
+    whether the transaction commits::
+
+        @on_post_create
+        def count_added(task):
+            added.labels(task.queue).inc()
     """
     return _register(post_create, hook)
 
@@ -70,7 +74,11 @@ def on_pre_run(hook: Hook) -> Hook:
     """Registers ``hook(task)`` to run before the body, in the body's context: contextvars that it sets are visible to
     the body.
 
-    If it raises, the attempt fails as if the body had raised.
+    If it raises, the attempt fails as if the body had raised::
+
+        @on_pre_run
+        def restore_request(task):
+            request_id.set(task.context.get("request_id"))
     """
     return _register(pre_run, hook)
 
@@ -79,7 +87,13 @@ def on_post_run(hook: Hook) -> Hook:
     """Registers ``hook(task, result=None, error=None)`` to run once after each attempt. It may take fewer of these
     parameters.
 
-    An error that it raises is logged and changes nothing.
+    ``error`` is the exception of a failed attempt, else None. An error that the hook raises is logged and changes
+    nothing::
+
+        @on_post_run
+        def count_failures(task, error=None):
+            if error is not None:
+                failures.labels(task.name).inc()
     """
     return _register(post_run, hook)
 
@@ -123,7 +137,11 @@ def on_worker_stop(hook: Hook) -> Hook:
     or idle. Errors are logged.
 
     It has ten seconds, and at most the remainder of the server's ``shutdown_grace``. A worker that is killed, or that
-    still runs a task when the grace period is over, does not call it.
+    still runs a task when the grace period is over, does not call it::
+
+        @on_worker_stop
+        async def close_pool():
+            await app.pool.close()
     """
     return _register(worker_stop, _without_arguments(hook, "on_worker_stop"))
 

@@ -304,7 +304,9 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
     @awaited
     def get_progress(self) -> Answer[Progress | None]:
-        """Returns the progress that the task last recorded (:class:`taskyard.Progress`), or None if it recorded none::
+        """Returns the progress that the task last recorded, or None if it recorded none.
+
+        The progress is a :class:`taskyard.Progress`::
 
             progress = await ref.get_progress()
             print(progress.percentage if progress else 0)

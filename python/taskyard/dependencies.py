@@ -109,7 +109,10 @@ def unregister_service(cls: Any) -> None:
 
 def get_service(cls: type[T] | Callable[..., T]) -> T:
     """Returns the service of a class: the registered one, else the process's ``QueuedTasks`` or ``QueuedTaskConfig``.
-    Raises ``ServiceNotFound`` if there is none."""
+    Raises ``ServiceNotFound`` if there is none::
+
+        get_service(QueuedTasks).add_task(send_welcome, "ada@example.org")
+    """
     with _lock:
         if cls in _services:
             return cast("T", _services[cls])

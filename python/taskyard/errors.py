@@ -304,17 +304,12 @@ class Retry(Exception):
 
 
 class Fail(Exception):
-    """Raised in a task: the task has failed for good, even if retries are left::
-
-        raise Fail("no such user")
-    """
+    """Raised in a task: the task has failed for good, even if retries are left: ``raise Fail("no such user")``."""
 
 
 class Snooze(Exception):
-    """Raised in a task: run it again after this time (seconds or timedelta), without charging a retry::
-
-        raise Snooze(300)
-    """
+    """Raised in a task: run it again after this time (seconds or timedelta), without charging a retry: ``raise
+    Snooze(300)``."""
 
     def __init__(self, seconds: float | dt.timedelta) -> None:
         self.seconds = _seconds("Snooze(...)", seconds, PAUSE_MAX)

@@ -384,8 +384,7 @@ class TaskRoutes:
         self.origins = tuple(origins)
 
     async def task(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """Responds with ``{task_id, status, result, error, attempt, seq}``; with ``?wait=30&since=seq`` once there is news.
-        """
+        """Responds with ``{task_id, status, result, error, attempt, seq}``; ``?wait=30&since=seq`` waits for news."""
 
         async def found(id: str) -> Answer:
             now = await self._now(id, query)
@@ -420,8 +419,7 @@ class TaskRoutes:
         return await self._answered(asker, id, found)
 
     async def events(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """Responds with the stream, or with 204 if the client has received the end already, which stops an ``EventSource``.
-        """
+        """Responds with the stream, or with 204 if the client has the end already, which stops an ``EventSource``."""
 
         async def found(id: str) -> Answer:
             since = last_event_id(headers, query)
@@ -434,8 +432,7 @@ class TaskRoutes:
         return await self._answered(asker, id, found)
 
     async def many(self, asker: Any, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """Responds with one stream of several tasks (``?ids=A,B``), or with 204 if the client has received all their ends.
-        """
+        """Responds with one stream of several tasks (``?ids=A,B``), or with 204 if the client has all their ends."""
         ids = list(dict.fromkeys(id for id in _text(query.get("ids") or "").split(",") if id))
         if not 0 < len(ids) <= MANY_MAX:
             return Answer(422, {"detail": f"ids: name 1 to {MANY_MAX} tasks, separated by commas"})

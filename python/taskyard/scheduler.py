@@ -134,11 +134,11 @@ class _Declared:
 class Scheduler:
     """Runs jobs at their times. Can be created without an event loop.
 
-    :param timezone: the zone of cron rules that name none: an IANA name or a ``ZoneInfo`` (default UTC). :param queue:
-    a ``TaskQueue``, or a queue's name, to which runs are added (default: the project's, ``default``). :param tasks: a
-    ``QueuedTasks`` whose database it shares; instead of a ``TaskQueue``. :param workers: workers within this process,
-    between ``start`` and ``stop`` (default 1). With 0 another process runs the jobs:
-        ``taskyard queue start --app main:app``.
+    :param timezone: the zone of cron rules that name none: an IANA name or a ``ZoneInfo`` (default UTC).
+    :param queue: a ``TaskQueue``, or a queue's name, to which runs are added (default: the project's, ``default``).
+    :param tasks: a ``QueuedTasks`` whose database it shares; instead of a ``TaskQueue``.
+    :param workers: workers within this process, between ``start`` and ``stop`` (default 1). With 0 another process runs
+        the jobs: ``taskyard queue start --app main:app``.
     """
 
     def __init__(

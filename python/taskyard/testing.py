@@ -86,7 +86,11 @@ class InlineTasks(QueuedTasks):
     """A queue whose tasks run at once: ``await ref.get_task_id()`` returns when the task has ended.
 
     A response of an application under test that waits for its tasks does so, too. A failure is not raised there; as
-    usual, it is in ``await ref.outcome()``.
+    usual, it is in ``await ref.outcome()``. Requires a worker, as the fixture ``queued_tasks`` has one::
+
+        async def test_registering(queued_tasks):
+            ref = queued_tasks.add_task(send_welcome, "ada@example.org")
+            assert await ref.wait() == "sent to ada@example.org"
     """
 
     def __init__(self, database: str) -> None:
@@ -97,13 +101,21 @@ class InlineTasks(QueuedTasks):
 
 
 class ManualTasks(QueuedTasks):
-    """A queue whose tasks run when the test calls ``await tasks.drain()``."""
+    """A queue whose tasks run when the test calls ``await tasks.drain()``.
+
+    The fixture ``task_queue`` provides one::
+
+        async def test_registering(task_queue, client):
+            await client.post("/users", params={"email": "ada@example.org"})
+            assert_enqueued(send_welcome, "ada@example.org")
+            assert await task_queue.drain() == 1
+    """
 
     def drain(self, timeout: float | dt.timedelta = 60.0) -> Any:
         """Runs all runnable tasks, and those that they add, until none is left. Returns the number of tasks that ended.
 
         Awaited in async code; in sync code the call itself blocks. Tasks whose time has not come are left. Raises
-        ``TimeoutError`` after ``timeout`` (seconds or timedelta, default 60).
+        ``asyncio.TimeoutError`` after ``timeout`` (seconds or timedelta, default 60).
         """
         timeout = _seconds("timeout", timeout)
         if _loops.is_in_loop():
@@ -144,7 +156,13 @@ DUE = ("time", "retry")
 
 
 class Clock:
-    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is advanced."""
+    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is advanced.
+
+    The fixture ``queue_clock`` provides one::
+
+        queue_clock.advance(3600)
+        await task_queue.drain()
+    """
 
     def __init__(self, tasks: QueuedTasks) -> None:
         self._tasks = tasks
@@ -193,10 +211,7 @@ def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] 
 
 
 def assert_enqueued(function: Any, *args: Any, **filters: Any) -> dict[str, Any]:
-    """Raises ``AssertionError`` unless such a task was added, and returns its record::
-
-        assert_enqueued(send_welcome, "ada@example.org", queue="mail")
-    """
+    """Raises ``AssertionError`` unless such a task was added, and returns its record. Arguments as in :func:`enqueued`."""
     found = enqueued(function, *args, **filters)
     if not found:
         there = "\n".join(f"  {each['kind']} {each['payload']} {each['queue']} {each['state']}" for each in enqueued())

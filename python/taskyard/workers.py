@@ -172,13 +172,14 @@ async def _give_back(worker: Any, started: asyncio.Task[Any]) -> bool:
 
 
 class WorkerPool:
-    """Several workers on the running loop, which replaces those that fail.
+    """Several workers on the running loop. Those that fail are replaced.
 
-    :param queue: the queue to take from (default: the project's own). :param num_workers: the number of workers
-    (default 4). :param worker_class: a ``Worker`` subclass, or a factory ``worker_class(queue)`` of objects with
-    ``start()`` and ``running``. :param handle_signals: SIGINT and SIGTERM stop the pool while it runs (a second one at
-    once), for a program that has nothing else to do.
-        Main thread only; one handler serves all pools of the process.
+    :param queue: the queue to take from (default: the project's own).
+    :param num_workers: the number of workers (default 4).
+    :param worker_class: a ``Worker`` subclass, or a factory ``worker_class(queue)`` of objects with ``start()`` and
+        ``running``.
+    :param handle_signals: SIGINT and SIGTERM stop the pool while it runs (a second one at once), for a program that has
+        nothing else to do. Main thread only; one handler serves all pools of the process.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What all tests share: a database of each kind, a project directory, and the command in real processes."""
+"""Fixtures of all tests: a database of each kind, a project directory, and the command in real processes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from support.postgres import Cluster
 from support.project import Project
 from taskyard import QueuedTasks, _port
 
-# Ignored signals are inherited. A parent that ignores some (`nohup`, a shell's background job) would pass that on to the
-# servers that these tests start and signal.
+# Ignored signals are inherited: a parent that ignores some (`nohup`, a shell's background job) would pass that on to
+# the servers that these tests start and signal.
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
-# The tests' own environment must not decide anything.
+# Settings in the environment of the test run must have no effect.
 for name in list(os.environ):
     if name.startswith(("TASKYARD_", "QUEUE_", "DATABASE_URL")) and not name.startswith("TASKYARD_TEST_"):
         del os.environ[name]
@@ -27,7 +27,8 @@ for name in list(os.environ):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What was captured may hold lone surrogates, which xdist does not carry: an error of a task that was logged, for one."""
+    """Replaces lone surrogates in captured output, which xdist cannot transfer: the logged error of a task may contain
+    some."""
     report = yield
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     return report
@@ -35,7 +36,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A PostgreSQL cluster of this run's own."""
+    """A PostgreSQL cluster for this run."""
     with Cluster(tmp_path_factory.mktemp("postgres")) as cluster:
         yield cluster
 
@@ -59,7 +60,7 @@ def database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
 
 @pytest.fixture
 def queue(database: str) -> Iterator[QueuedTasks]:
-    """A queue that is the process's, on each kind of database."""
+    """A queue as the process's default, on each kind of database."""
     queue = QueuedTasks(database=database)
     before = _port.use(queue._own)
     yield queue

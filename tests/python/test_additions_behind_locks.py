@@ -1,4 +1,4 @@
-"""Additions that need what another transaction holds locked, and more additions than the database takes at once."""
+"""Additions that need a lock that another transaction holds, and more additions at once than the database accepts."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ async def test_a_tight_loop_waits_while_the_database_is_being_opened(postgres: s
         over = threading.Event()
         released = threading.Thread(target=release)
         released.start()
-        # It is opened by the first addition.
+        # The first addition opens the queue.
         tasks = QueuedTasks(database=postgres)
         try:
-            # 64 MiB may wait; the loop does not await, so the rest waits in its thread.
+            # Up to 64 MiB may wait. The loop does not await, so the rest blocks its thread.
             for _ in range(80):
                 refs.append(tasks.add_task(echo, "x" * 1_040_000))
         finally:
@@ -93,7 +93,7 @@ other.execute("rollback")
 
 @contextlib.contextmanager
 def lock(database: str) -> Iterator[None]:
-    """Another program's transaction, which keeps an addition with the key `k` from being written."""
+    """Holds another program's transaction, which prevents an addition with the key `k` from being written."""
     if is_postgres(database):
         with psycopg.connect(database) as other:
             other.execute("select taskyard.enqueue('k', unique_key => 'k')")
@@ -118,7 +118,7 @@ async def test_what_waits_is_bounded(database: str) -> None:
                     refs.append(tasks.add_task(echo, number, unique="k"))
             assert len(refs) <= 10_000
             assert time.monotonic() - began < 20
-            # It is known that nothing is written: an event loop is not held up again.
+            # The queue has noticed that nothing is written: the event loop is not blocked again.
             began = time.monotonic()
             with pytest.raises(QueueUnavailable):
                 tasks.add_task(echo, "more")

@@ -1,4 +1,4 @@
-"""Which application the command serves and runs: factories, included modules, and reloading when its files change."""
+"""The application that the command serves and runs: factories, included modules, and reloading when its files change."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_application_that_a_call_makes(sqlite_project: Project, command: tupl
 
 
 def get(port: int) -> Any:
-    """What the application at this port says; None while there is none."""
+    """Returns the response of the application at this port, or None while there is none."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/").json()
     except httpx.TransportError:
@@ -139,7 +139,7 @@ WEB = """
 
 
 def write(project: Project, number: Any) -> None:
-    """A version of the application: its web side and its task say the number."""
+    """Writes a version of the application, whose web side and task return its number."""
     project.write("jobs.py", f"async def work():\n    return {number}\n")
     project.write("app.py", WEB.replace("VERSION", str(number)))
 

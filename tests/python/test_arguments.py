@@ -1,4 +1,4 @@
-"""Arguments and results come back as they were, or are refused at the call."""
+"""Arguments and results are restored exactly, or refused at the call."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Plain:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Equal in value and type all the way down; NaN is itself, and 0.0 is not -0.0."""
+    """Whether two values are equal in value and type at every depth; NaN equals itself, and 0.0 differs from -0.0."""
     if type(first) is not type(second):
         return False
     if isinstance(first, float):
@@ -383,7 +383,7 @@ async def test_classes_of_yours_by_a_serializer(tasks: QueuedTasks) -> None:
     finally:
         from taskyard import _codec
 
-        # Its own one only: others registered theirs when they were imported.
+        # Only this serializer: others were registered when their modules were imported.
         del _codec._serializers_by_name[_codec._serializers.pop(Plain).name]
 
 

@@ -1,5 +1,5 @@
-"""A database that does not answer, seen by programs without an event loop: they wait for it for a while and not for ever, hear
-what is not stored, and have an exit code other than 0 if tasks may be lost at their end."""
+"""Programs without an event loop whose database does not answer: they wait for a limited time, receive the error about
+unstored tasks, and have an exit code other than 0 if tasks may be lost at their end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ APP = """
         return value
 """
 
-#: Adds a task, waits until the database is away if it was there, and then does what its argument says.
+#: Adds a task, waits until the database is away if it was reachable, and then does what its argument selects.
 PROGRAM = """
     import asyncio, atexit, logging, pathlib, sys, time
     import app
@@ -41,7 +41,7 @@ PROGRAM = """
 
     def add():
         ref = tasks.add_task(app.echo, "second")
-        # In one piece: another thread writes the log.
+        # In one write, because another thread writes the log.
         print(f"added {ref.id}\\n", end="", flush=True)
         return ref
 
@@ -115,14 +115,14 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that takes connections and says nothing."""
+    """The address of a server that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", free_port()), backlog=100) as server:
         yield f"postgresql://postgres@127.0.0.1:{server.getsockname()[1]}/queue"
 
 
 @pytest.fixture
 def refused() -> str:
-    """An address where nobody listens."""
+    """An address without a listener."""
     return f"postgresql://postgres@127.0.0.1:{free_port()}/queue"
 
 
@@ -139,7 +139,7 @@ def start(project: Project, what: str, database: str, is_there: bool = False) ->
 
 
 def check_ends(what: str, program: Process, database: str) -> None:
-    """Checks that a program heard within its bound what it does not know."""
+    """Checks that a program received the error about an unknown outcome within its time limit."""
     # 120 where the outcome of what was sent before is not known.
     assert program.wait(60) in (7, 120), f"{what}:\n{program.output}"
     (said,) = [line for line in program.lines if line.startswith("after ")]
@@ -181,7 +181,7 @@ def test_a_wait_outlasts_a_pause_of_the_database(programs: Project, own_cluster:
         program.says("ready")
     with away(own_cluster, "stopped"):
         (programs.directory / "away").touch()
-        # Longer than the wait listens without a question of its own.
+        # Longer than the wait goes without a request of its own.
         time.sleep(10)
         assert all(program.process.poll() is None for program in started)
     stored, flushed, waits = started
@@ -208,13 +208,13 @@ def test_what_is_lost_at_the_end_of_a_program_makes_it_fail(programs: Project, r
     (id,) = re.findall("^added (.*)$", program.output, re.MULTILINE)
     assert re.search(rf"ERROR a task was not written .*{id}.*app:echo", program.output), program.output
     assert "ERROR closing the queue failed: added tasks are not stored" in program.output
-    # Whatever else runs at the end runs, and what was printed is there.
+    # Everything else at the end runs, and the output is complete.
     assert "the program's own end" in program.output
     assert "Exception ignored" not in program.output, program.output
 
 
 def test_a_program_that_was_told_of_the_loss_ends_as_it_likes(programs: Project, refused: str) -> None:
-    """It has heard that its task is withdrawn, and may have done something about it."""
+    """The program has received the error that its task is withdrawn, and may have handled it."""
     programs.write(
         "told.py",
         """
@@ -244,7 +244,7 @@ def test_a_program_whose_tasks_are_stored_ends_as_it_likes(programs: Project, ow
 
 
 def test_an_error_of_the_program_is_not_replaced_by_the_loss(programs: Project, own_cluster: Cluster) -> None:
-    """It is the one that is raised; that tasks may be lost is logged, and is the exit code."""
+    """The program's error is raised; the possible loss of tasks is logged, and determines the exit code."""
     program = start(programs, "raises in with", own_cluster.create("in_flight"))
     program.says("ready")
     with away(own_cluster, "frozen"):
@@ -286,7 +286,7 @@ def test_a_web_process_that_loses_tasks_at_its_end_fails(programs: Project, own_
             if is_away:
                 stack.enter_context(away(own_cluster, "frozen"))
             httpx.post(f"http://127.0.0.1:{port}/", timeout=30).raise_for_status()
-            # uvicorn takes SIGINT as a wish to end, and has no code of its own for it.
+            # uvicorn ends normally on SIGINT, without an exit code of its own.
             web.signal(signal.SIGINT if server == "uvicorn" else signal.SIGTERM)
             assert web.wait(30) == (120 if is_away else 0), web.output
             assert is_away == ("closing the queue failed: added tasks are not stored" in web.output)

@@ -1,4 +1,4 @@
-"""Backup and restore as the page about production says, by its own commands."""
+"""Backup and restore with the commands of `docs/production.md`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ APP = """
         return name
 """
 
-#: A lost server is noticed soon.
+#: A lost server is noticed quickly.
 QUICK = {"TASKYARD_LEASE": "2", "TASKYARD_HEARTBEAT_INTERVAL": "0.5", "TASKYARD_RESCUE_INTERVAL": "0.5"}
 
 
 def commands() -> list[str]:
-    """Backup and restore on PostgreSQL, and on SQLite."""
+    """Returns the commands for PostgreSQL and for SQLite."""
     found = documents.blocks(documents.section(documents.PRODUCTION, SECTION), "sh")
     assert len(found) == 4
     return found
@@ -58,7 +58,7 @@ def test_a_dump_is_restored(tmp_path: pathlib.Path, cluster: Cluster, postgres: 
             eventually((project.directory / f"began-{name}").exists, 60, "the body to begin")
         dump, restore, *_ = commands()
         shell(project, dump, **addresses)
-        # What is added from here on is not in the backup.
+        # Additions from here on are not in the backup.
         (lost,) = project.add("add, 5, 6")
         assert project.ended(lost)["result"] == 11
         try:

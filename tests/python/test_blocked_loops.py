@@ -1,4 +1,4 @@
-"""A body that blocks its worker's event loop: it is named, and keeps up nothing that has not begun."""
+"""Bodies that block their worker's event loop: they are logged, and do not delay tasks that have not begun."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_pieces_that_yield_and_functions_on_threads_block_nothing(sqlite_project
 @pytest.mark.parametrize("kind", ["blocks", "holds_interpreter"])
 def test_what_a_blocked_worker_has_not_begun_runs_in_another_one_at_once(project: Project, kind: str) -> None:
     project.write("app.py", APP)
-    # It learns that these are quick, and gives some more to each worker than it begins.
+    # The server learns that these are quick, and assigns more to each worker than it begins.
     first = project.add(*(f"app.quick, {number}" for number in range(300)))
     server = project.server("--workers=2", "--concurrency=2", app="app")
     for id in (first[0], first[-1]):
@@ -124,7 +124,7 @@ def test_what_a_blocked_worker_has_not_begun_runs_in_another_one_at_once(project
     )
     assert time.monotonic() - began < 12
     (project.directory / "open").touch()
-    # Its neighbour had its time, and the blocked one was ended by its time limit.
+    # The other task had its full time, and the blocking one was ended by its time limit.
     assert project.ended(ids[1])["error"]["type"] == "TimeoutError"
     found = project.python(
         f"""

@@ -1,4 +1,5 @@
-"""The sample of a whole project: installed by pip, tested by its own tests, and run by the command lines of its two containers."""
+"""The example project `bookings`: installed by pip, tested by its own tests, and run by the command lines of its two
+containers."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ from support.project import Process
 from support.waiting import eventually
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "python" / "bookings"
-#: The one that the containers publish; here each run has its own.
+#: The port that the containers publish; each run uses another one.
 PORT = "8000"
 
 
 class Deployment:
-    """The project, installed in an environment of its own, and the directories of its web process and its worker."""
+    """The project, installed in an environment of its own, with directories for its web process and its worker."""
 
     def __init__(self, directory: pathlib.Path, database: str) -> None:
         self.source = directory / "bookings"
@@ -35,20 +36,20 @@ class Deployment:
         self.port = free_port()
         self.env = dict(self.environment.env)
         if database.startswith("postgresql"):
-            # On two machines: they share the database and what the environment says.
+            # As on two machines: they share the database and the environment.
             self.env["DATABASE_URL"] = database.replace("postgresql", "postgresql+asyncpg", 1)
             self.env["TASKYARD_SECRET"] = "aGVyZSBhcmUgdGhpcnR5LXR3byBieXRlcywgbm8gbGVzcw=="
             self.directories = {name: directory / name for name in ("web", "worker")}
             for each in self.directories.values():
                 each.mkdir()
         else:
-            # On one machine: the queue is in the default file of the project that both directories are in.
+            # As on one machine: the queue is in the default file of the project that contains both directories.
             self.env["DATABASE_URL"] = f"sqlite+aiosqlite:///{directory}/bookings.db"
             self.directories = {name: self.source / "deploy" / name for name in ("web", "worker")}
         self.processes: list[Process] = []
 
     def line(self, name: str, instruction: str) -> list[str]:
-        """A command line of a container file, with this run's port."""
+        """Returns a command line of a container file, with this run's port."""
         text = (self.source / "deploy" / name / "Containerfile").read_text()
         (found,) = re.findall(rf"^{instruction} (\[.*\])$", text, re.MULTILINE)
         return [argument.replace(PORT, str(self.port)) for argument in json.loads(found)]
@@ -98,7 +99,7 @@ def deployment(tmp_path: pathlib.Path, database: str) -> Iterator[Deployment]:
 
 
 class Guests:
-    """Book one after the other until the web process is gone; ``booked`` has what was acknowledged."""
+    """Books repeatedly until the web process is gone; ``booked`` holds the acknowledged bookings."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.booked: list[dict[str, Any]] = []
@@ -122,7 +123,7 @@ def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
     run(["bookings-schema"], deployment.directories["web"], deployment.env)
     web = deployment.start("web")
     eventually(lambda: deployment.check_health("web"), 60, "the web process")
-    # The web container is well while no worker runs; the queue as a whole is not.
+    # The web container is healthy while no worker runs; the queue as a whole is not.
     assert not deployment.check_queue()
     worker = deployment.start("worker")
     eventually(deployment.check_queue, 60, "the worker")
@@ -146,7 +147,7 @@ def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
     eventually(lambda: deployment.check_health("web"), 60, "the web process")
     for booked in guests.booked:
         eventually(lambda id=booked["id"]: deployment.state(id) == "confirmed", 60, f"{booked} to be confirmed")  # type: ignore[misc]
-    # One task for each booking, also for one whose response was cut off.
+    # One task for each booking, including one whose response was cut off.
     count = "select count(*) as count from queued_tasks"
     (row,) = json.loads(run(["taskyard", "--json", "db", "query", count], deployment.directories["worker"], deployment.env))
     bookings = len(guests.booked) + 1
@@ -157,7 +158,8 @@ def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
 
 
 def test_no_container_is_judged_by_what_it_cannot_help() -> None:
-    """A backlog, a parked task or a database that is away would restart containers that are well."""
+    """Health checks of containers must not fail for a backlog, a parked task or a database that is away, which a
+    restart cannot repair."""
     web, worker = ((EXAMPLE / "deploy" / name / "Containerfile").read_text() for name in ("web", "worker"))
     assert re.findall(r"^HEALTHCHECK .*/(\w+)'", web, re.MULTILINE) == ["healthz"]
     assert "HEALTHCHECK" not in worker

@@ -19,7 +19,7 @@ TWO = """
 
 
 def add_both(project: Project, count: int) -> list[str]:
-    """As many tasks of each application, in turn; their ids."""
+    """Adds ``count`` tasks of each application in turn, and returns their ids."""
     return project.python(
         f"""
         import one, two

@@ -1,4 +1,5 @@
-"""What belongs to the process, or would be stored in clear, is refused by name: captured by a local function, or as an argument."""
+"""Values that belong to the process, or would be stored in clear, are refused by name: captured by a local function, or
+as an argument."""
 
 import asyncio
 import io

@@ -1,5 +1,5 @@
-"""A host's clock that jumps by an hour, forth and back, while its server runs tasks. The processes are real, and so is what
-they are told by the system: a library that is loaded into them moves the wall clock, and no other."""
+"""A host's clock that jumps by an hour, forwards and backwards, while its server runs tasks. The processes are real: a
+library that is loaded into them shifts the wall clock, and no other clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ APP = """
 
 
 class Shift:
-    """The clock of some processes."""
+    """The wall clock of some processes."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         library = directory / "shifted.so"
@@ -55,7 +55,7 @@ class Shift:
         self.by(0)
 
     def by(self, seconds: int) -> None:
-        # In place: those who have it open see it at once.
+        # Written in place, so that processes that have the file open see the change at once.
         with open(self._file, "r+b" if self._file.exists() else "wb") as file:
             file.write(struct.pack("q", seconds))
 
@@ -68,7 +68,8 @@ def shift(tmp_path: pathlib.Path) -> Shift:
 
 
 def test_a_jump_of_an_hour_costs_no_running_task(project: Project, shift: Shift) -> None:
-    """One server's host jumps, the other one's does not; on SQLite the host's clock is everybody's, and all of them jump."""
+    """The clock of one server's host jumps, and the other's does not. On SQLite all processes share the host's clock,
+    so all of them jump."""
     project.write("app.py", APP)
     if not str(project.database).startswith("postgres"):
         project.env.update(shift.env)
@@ -80,7 +81,7 @@ def test_a_jump_of_an_hour_costs_no_running_task(project: Project, shift: Shift)
     server = project.task(held)["server"]
     for jump in (HOUR, 0, -HOUR, 0):
         shift.by(jump)
-        # Twice as long as a server that is silent may be taken for alive.
+        # Twice the time for which a silent server counts as alive.
         until = time.monotonic() + 2 * float(FAST["TASKYARD_LEASE"])
         number = 0
         while time.monotonic() < until:

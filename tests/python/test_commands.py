@@ -1,4 +1,4 @@
-"""Every command and setting that the documents name, with its effect in a running server."""
+"""Every documented command and setting, with its effect in a running server."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_notify_wakes_and_without_it_polling_does(pg: Project) -> None:
 
 
 def test_fallback_polling_is_the_net_under_lost_notifications(pg: Project) -> None:
-    # Its notifications go where the server does not listen.
+    # This process notifies on a channel to which the server does not listen.
     lost = {"QUEUE_NOTIFY_CHANNEL": "another_channel"}
     server = pg.server("--workers=1", app="app", QUEUE_FALLBACK_POLLING_INTERVAL="60", QUEUE_POLLING_INTERVAL="0.2")
     pg.env.update(lost)
@@ -250,7 +250,7 @@ def test_settings_of_a_server_that_the_application_changes(sqlite_project: Proje
             return get_service(QueuedTaskConfig).max_workers
         """,
     )
-    # `queue start`: once, not by each worker.
+    # `queue start` logs it once, not in each worker.
     server = project.server("--workers=2", app="app")
     for id in project.add("app.look", "app.look"):
         project.ended(id)
@@ -258,7 +258,7 @@ def test_settings_of_a_server_that_the_application_changes(sqlite_project: Proje
     assert len(said) == 1 and "--workers, QUEUE_MAX_WORKERS, or max_workers in taskyard.toml" in said[0], server.output
     server.says("QueuedTaskConfig.polling_interval = 0.5 has no effect: the server of this worker is a process of its own")
     server.stop()
-    # A web process without workers, and one that has some.
+    # A web process without workers, and one with workers.
     program = """
         import asyncio, logging, sys
         logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(message)s")
@@ -288,7 +288,7 @@ def test_a_schedule_says_when_the_application_has_no_such_function(project: Proj
         assert "warning: the project's application has no function `app:ecko`" in said, said
     said = project.run("schedule", "add", "daily", "@daily", "app:echo", "--args", "[1]")
     assert "warning" not in said, said
-    # One that a server has met.
+    # A kind that a server has found to be unknown.
     (id,) = project.run("task", "add", "app:eccho").splitlines()[:1]
     eventually(lambda: project.task(id)["wait_reason"] == "parked", 30, "it is parked")
     said = project.run("schedule", "add", "weekly", "@weekly", "app:eccho")

@@ -1,4 +1,5 @@
-"""``connection=`` takes connections as people configure them: their row factories, cursors, codecs, pools and proxies are theirs."""
+"""``connection=`` accepts connections with any configuration: row factories, cursors, codecs, pools and proxies are the
+application's."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ async def is_stored(tasks: QueuedTasks, id: str) -> bool:
     return True
 
 
-#: Every type of the statement: ids of parents, instants, lists, numbers, texts.
+#: Options that use every type of the statement: ids of parents, instants, lists, numbers, texts.
 def options(parent: str) -> dict[str, Any]:
     return {
         "parents": [parent],
@@ -171,7 +172,7 @@ async def test_asyncpg_as_it_is_configured(tasks: QueuedTasks, postgres: str, ho
     }.get(how, {})
     async with asyncpg.create_pool(postgres, min_size=1, max_size=2, record_class=OwnRecord) as pool:
         if how == "pool":
-            # It has no transaction: the addition is one of its own.
+            # A pool has no transaction: the addition is a transaction of its own.
             await check(tasks, (await tasks.add_task(echo, 1, connection=pool, **options(parent))).id)
             return
         connection = await (pool.acquire() if how == "lent" else asyncpg.connect(postgres, **given))
@@ -268,7 +269,7 @@ async def test_async_sqlalchemy_as_it_is_configured(tasks: QueuedTasks, postgres
 
 
 class Delegating:
-    """As tracing and lazy connections are made."""
+    """A delegating proxy, as in tracing and lazy connections."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -278,14 +279,14 @@ class Delegating:
 
 
 class Counting(Delegating):
-    """Has an `execute` of its own."""
+    """A proxy with an `execute` of its own."""
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         return broken()
 
 
 class Wrapping:
-    """As wrapt's proxies: `__wrapped__` is what they stand for."""
+    """A proxy like wrapt's: `__wrapped__` is the object behind it."""
 
     def __init__(self, connection: Any) -> None:
         self.__wrapped__ = connection
@@ -295,7 +296,7 @@ class Wrapping:
 
 
 class Local:
-    """As werkzeug's proxies."""
+    """A proxy like werkzeug's."""
 
     def __init__(self, connection: Any) -> None:
         self._get_current_object = lambda: connection

@@ -1,5 +1,5 @@
-"""A database that does not answer: no request waits for it for long, what a caller was told has failed does not run, and the
-application ends."""
+"""A database that does not answer: no request waits for it for long, a task whose caller received an error does not
+run, and the application ends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def is_known(_: Any, id: str) -> bool:
 
 @contextlib.contextmanager
 def away(cluster: Cluster, how: str) -> Iterator[None]:
-    """Within it, the database refuses connections (`stopped`), or takes them and never answers (`frozen`)."""
+    """Makes the database refuse connections (`stopped`), or accept them and never answer (`frozen`)."""
     if how == "stopped":
         cluster.stop()
         try:
@@ -181,14 +181,14 @@ def test_every_request_is_answered(own_cluster: Cluster, monkeypatch: pytest.Mon
                 assert client.get("/handled").json() == "handled: the queue's database has not answered within 0.5 s"
                 with client.websocket_connect("/socket") as connection:
                     assert "has not answered" in connection.receive_text()
-            # Each is tried again until it succeeds, as callers do.
+            # Each request is repeated until it succeeds, as clients do.
             for path in ADD[:3]:
                 eventually(lambda path=path: client.post(path).status_code == 200, 60, f"{path} to succeed")
-            # Order of the calls: everything that was there before is decided now.
+            # By the order of calls, everything before it is decided now.
             eventually(lambda: client.post("/flush").status_code == 200, 60, "all to be written")
             assert client.portal is not None
             tasks = client.portal.call(queue.list)
-            # A cancel may be carried out late: that does no harm.
+            # A cancel may be carried out late, without harm.
             open_ = [task for task in tasks if task["state"] != "cancelled" and task["id"] != asked]
             assert len(open_) == 6, [(task["id"], task["state"], task["kind"]) for task in tasks]
     finally:
@@ -242,7 +242,7 @@ def test_a_duplicate_that_is_withdrawn_leaves_its_twin_alone(own_cluster: Cluste
 
 
 class AddsInAsgi:
-    """A middleware that adds tasks of its own."""
+    """A middleware that adds tasks."""
 
     queue: QueuedTasks
 
@@ -256,8 +256,8 @@ class AddsInAsgi:
 
 
 def application_with_middleware(queue: QueuedTasks, entered: bool) -> FastAPI:
-    """An application that raises elsewhere than in an endpoint, or an exception group. Has the queue's lifespan, or its
-    middleware."""
+    """Creates an application, with the queue's lifespan or its middleware, that raises outside of an endpoint, or
+    raises an exception group."""
     app = FastAPI(lifespan=queue.lifespan() if entered else None)
     below = FastAPI()
     app.mount("/below", below)
@@ -354,7 +354,7 @@ def application_that_waits(queue: QueuedTasks) -> FastAPI:
 def test_what_waits_for_long_waits_no_longer_for_the_database(
     own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the database was away before the request, or goes away while it waits for a task."""
+    """The database is away before the request, or goes away while it waits for a task."""
     monkeypatch.setattr(_request, "WAIT_MAX", 3.0)
     queue = QueuedTasks(database=own_cluster.create("long"))
     before = _port.use(queue._own)
@@ -365,7 +365,7 @@ def test_what_waits_for_long_waits_no_longer_for_the_database(
             contextlib.ExitStack() as at_end,
         ):
             id = client.post("/delayed").json()
-            # So that nothing waits on if this fails.
+            # So that nothing continues to wait if this fails.
             at_end.callback(lambda: queue.get(id).cancel().result(60))
             seq = client.get(f"/task/{id}").json()["seq"]
             paths = [
@@ -425,7 +425,7 @@ def test_a_request_waits_for_a_task_as_long_as_the_database_answers(
 def test_what_follows_the_response_waits_for_the_database(
     own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, entered: bool
 ) -> None:
-    """A stream has no status left to report by, and what runs in the background no response."""
+    """A stream cannot change its status any more, and a background task has no response."""
     monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
     queue = QueuedTasks(database=own_cluster.create(f"follows_{entered}"))
     before = _port.use(queue._own)

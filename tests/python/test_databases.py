@@ -1,4 +1,5 @@
-"""An application and its workers on different databases: the worker refuses what would never run."""
+"""An application and its workers on different databases: the worker refuses to start, because its tasks would never
+run."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ REFUSED = "none of them would ever run"
 
 
 def refused(project: Project, app: str = "app:web", **env: str) -> Process:
-    """A server that did not start, because of the databases."""
+    """Starts a server that does not start because of the databases."""
     server = project.start("queue", "start", "--app", app, "--workers=1", **env)
     assert server.wait() == 2, server.output
     assert REFUSED in server.output, server.output
@@ -84,7 +85,7 @@ def test_an_application_on_several_databases_has_one_that_is_served(sqlite_proje
     project.write("app.py", text + f"    {further}\n")
     server = project.server("--workers=1", app="app:web", QUEUE_OF_MINE="jobs.db")
     assert server.stop() == 0
-    # Endpoints get the queue that the application was given.
+    # Endpoints use the queue whose lifespan the application has.
     project.write("app.py", APP + f"    {further}\n")
     refused(project, QUEUE_OF_MINE="jobs.db")
 
@@ -119,7 +120,7 @@ WAITING = "tasks wait, and no server runs on"
 
 
 def serve(project: Project, lifespan: str) -> Process:
-    """The application under uvicorn alone, once it has added a task."""
+    """Starts the application under uvicorn alone, and waits until it has added a task."""
     import httpx
     from support.ports import free_port
 
@@ -151,6 +152,6 @@ def test_nothing_is_said_where_tasks_run(sqlite_project: Project, lifespan: str)
         project.server("--workers=1", app="app:app")
     web = serve(project, lifespan)
     began = time.monotonic()
-    # Longer than the process waits before it looks.
+    # Longer than the process waits before its check.
     eventually(lambda: time.monotonic() - began > 7, 10)
     assert WAITING not in web.output

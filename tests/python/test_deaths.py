@@ -1,4 +1,4 @@
-"""Hooks on death: what they are called with, where, and how often."""
+"""Hooks on death: their argument, the process that calls them, and the number of calls."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_who_takes_tasks_by_himself_is_told_too(database: str) -> None:
 
 
 def test_a_worker_that_is_killed_by_its_task(project: Project) -> None:
-    """The hooks run in the next worker process, and once although two servers run."""
+    """The hooks run in the next worker process, and once even though two servers run."""
     project.write(
         "app.py",
         """

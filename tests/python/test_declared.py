@@ -1,4 +1,5 @@
-"""What stands under a name is what runs; what is declared, injected and signed is nobody else's to give."""
+"""Names refer to the current object of a module; declared functions, injected parameters and signed values cannot be
+replaced by a payload."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def test_what_stands_around_a_declared_function_is_what_runs(project: Project) -
     by_function = project.add("app.charge", "app.twice", "app.asynchronous, 1", "app.undeclared, 2")
     by_name = [add_row(project, kind, args) for kind, args in (("app:charge", []), ("app:twice", []))]
     outer = add_row(project, "app:asynchronous", [3])
-    # The options that were declared are those of the name, whatever stands around the function.
+    # The declared options apply to the name, even if a wrapper surrounds the function.
     assert project.task(by_function[0])["queue"] == "guarded"
     server = project.server("--workers=1", app="app")
     for id in (*by_function[:2], *by_name):
@@ -159,7 +160,7 @@ def test_a_copied_mark_says_nothing() -> None:
 
 
 class Traced(taskyard.Task):  # type: ignore[type-arg]
-    """A ``@task`` object that is called in its own way."""
+    """A ``@task`` object with its own ``__call__``."""
 
     def __call__(self, name: str) -> Any:
         return super().__call__(f"traced {name}")
@@ -361,5 +362,5 @@ def test_a_role_that_may_only_add_runs_only_what_is_declared(postgres: str, tmp_
         assert project.ended(str(row[0]))["result"] == ["ada", 0, "int"]
         found = eventually(lambda: (found := project.task(ids["app:undeclared"]))["wait_reason"] == "parked" and found)
         assert "@task" in found["waiting_for"] and "role" in found["waiting_for"], found
-        # Added by the application's own role it runs.
+        # A row that the application's own role has added runs.
         assert project.ended(add_row(project, "app:undeclared", []))["result"] == "undeclared"

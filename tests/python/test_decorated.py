@@ -1,4 +1,4 @@
-"""Functions as they are written: decorated, as objects of a class, static, with dependencies behind a wrapper."""
+"""Forms of functions: decorated, as objects of a class, static, with dependencies behind a wrapper."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_calls_that_no_wrapper_takes_are_refused(tasks: QueuedTasks) -> None:
     with pytest.raises(TypeError, match="token"):
         tasks.add_task(takes_more, amount=1)
 
-    # Around a wrapper that says what it takes: what is copied from that says nothing of the wrapper around it.
+    # Around a wrapper with a signature of its own: copied attributes do not describe the outer wrapper.
     says_so: Any = passing(pays)
     says_so.__signature__ = inspect.signature(lambda token: None)
     with pytest.raises(TypeError, match="too many"):

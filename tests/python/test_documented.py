@@ -1,4 +1,4 @@
-"""The pages for users name only what is there: commands, options, settings, files, and lines of the log."""
+"""The pages for users name only existing commands, options, settings, files, and lines of the log."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import re
 import pytest
 from support import documents
 
-#: Variables that are no settings, as `--help` or a page says.
+#: Variables that are not settings, as documented by `--help` or a page.
 OTHER_VARIABLES = {"TASKYARD_LOG", "TASKYARD_ROOT", "TASKYARD_FAILPOINT", "TASKYARD_LOSE"}
-#: Commands that stand before a subcommand.
+#: Commands with subcommands.
 GROUPS = {"queue", "task", "dead", "schedule", "db"}
 
 by_page = pytest.mark.parametrize("page", documents.pages(), ids=lambda page: str(page.relative_to(documents.ROOT)))
 
 
 def command_of(words: list[str]) -> list[str]:
-    """The command and its subcommand, which options of all commands may precede."""
+    """Returns the command and its subcommand, which options of all commands may precede."""
     command: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -81,7 +81,7 @@ def test_settings_of_the_page_about_production_have_its_defaults() -> None:
 
 @functools.cache
 def sources() -> str:
-    """The program's own texts, each line continued as the compiler does."""
+    """Returns the program's source texts, with continued lines joined as the compiler does."""
     files = [
         *documents.ROOT.glob("crates/*/src/**/*.rs"),
         *documents.ROOT.glob("python/taskyard/**/*.py"),

@@ -1,4 +1,4 @@
-"""Every exception that a body raises ends its attempt, also one that cannot be described."""
+"""Every exception that a body raises ends its attempt, including one that cannot be described."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Unreadable(Retry):
 
 
 class Hostile(Snooze):
-    """Its pause is an object that nothing can be said about."""
+    """An exception whose pause is an object that raises whenever it is used."""
 
     def __init__(self) -> None:
         Exception.__init__(self, "hostile")
@@ -133,7 +133,7 @@ async def first() -> str:
 async def second() -> str:
     global _shared
     if _shared is None:
-        # Once more, with nothing beside it.
+        # Once more, with nothing running beside it.
         _shared = asyncio.ensure_future(asyncio.sleep(0, "token"))
     try:
         return await _shared

@@ -1,4 +1,4 @@
-"""Tasks over real HTTP: streams, resuming, polling, cancelling; in FastAPI, as an ASGI application, in Nexios."""
+"""Tasks over real HTTP: streams, resuming, polling, cancelling; in FastAPI, as an ASGI application, and in Nexios."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ APP = """
 
 
 class Served:
-    """The web application and a server of its tasks, apart: the one may be killed without the other."""
+    """The web application and a server of its tasks as separate processes, so that either can be killed."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -99,7 +99,7 @@ def served(project: Project) -> Iterator[Served]:
 
 
 class Stream:
-    """What came of a stream so far, read by a thread of its own."""
+    """The events of a stream so far, read by a thread."""
 
     def __init__(self, served: Served, id: str, since: int | str | None = None, path: str = "/task/{}/events") -> None:
         self.events: list[dict[str, Any]] = []
@@ -170,11 +170,11 @@ def test_a_stream_from_its_first_byte_to_the_end(served: Served) -> None:
     progress = events[-1]["progress"]
     assert progress["total"] == 1000 and progress["current"] > 0 and progress["percentage"] is not None
     assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
-    # After the end: all of it for a new one, nothing for one who has it.
+    # After the end: a snapshot and the end for a new client, nothing for one that has the end.
     assert [event["type"] for event in Stream(served, id).end()] == ["snapshot", "completed"]
     again = Stream(served, id, events[-1]["seq"])
     assert again.end() == [] and again.status == 204
-    # The same as an ASGI application by itself.
+    # Like the route, as a mounted ASGI application.
     mounted = Stream(served, id, path="/mounted/task/{}/events")
     assert [event["type"] for event in mounted.end()] == ["snapshot", "completed"] and mounted.status == 200
 
@@ -198,7 +198,7 @@ def test_a_killed_web_process_loses_no_state_change(served: Served) -> None:
     served.web.wait()
     stream.thread.join(20)
     assert stream.broke is not None
-    # While nobody serves, two attempts end.
+    # While no web process runs, two attempts end.
     for attempt in (1, 2):
         gate.with_name(gate.name + str(attempt)).touch()
     eventually(lambda: served.project.task(id)["attempt"] == 3, 60, "the third attempt")
@@ -222,7 +222,7 @@ def test_several_tasks_in_one_stream(served: Served) -> None:
     stream = Stream(served, ",".join(ids), path=path)
     for id in ids:
         stream.has(lambda event, id=id: event["task_id"] == id and event["attempt"] == 2)
-    # The first ends; then the web process dies, and the second goes on meanwhile.
+    # The first task ends; then the web process dies, and the second task continues meanwhile.
     _, gate = added[0]
     gate.with_name(gate.name + "2").touch()
     gate.with_name(gate.name + "3").touch()
@@ -271,7 +271,7 @@ def test_polling_with_tags_and_waiting(served: Served) -> None:
     body = first.json()
     assert body["task_id"] == id and body["status"] in ("queued", "running") and body["result"] is body["error"] is None
     assert first.headers["etag"] == f'"{body["seq"]}"'
-    # Waits for what comes next, and no longer.
+    # Waits for the next event, and no longer.
     seen = body["seq"]
     for _ in range(5):
         begun = time.monotonic()
@@ -322,21 +322,21 @@ def test_a_stream_says_that_its_task_was_removed(served: Served) -> None:
     one, both = Stream(served, removed), Stream(served, f"{removed},{kept}", path="/tasks/events?ids={}")
     eventually(lambda: one.events and len({event["task_id"] for event in both.events}) == 2)
     remove(served.project.database, removed)
-    # `end` expects nothing that broke.
+    # `end` expects an unbroken stream.
     last = one.end()[-1]
     assert last == {"type": "removed", "task_id": removed, "seq": one.events[-2]["seq"], "status": "removed"}
     both.has(lambda event: event["type"] == "removed")
     gate.touch()
     ends = [(event["type"], event["task_id"]) for event in both.end() if event["type"] in ("removed", "completed")]
     assert ends == [("removed", removed), ("completed", kept)]
-    # A client that comes back is told to stay away.
+    # A client that reconnects receives a 204.
     assert Stream(served, removed, one.last).end() == []
     assert served.client.get(f"/task/{removed}/events", headers={"Last-Event-ID": one.last}).status_code in (404, 410)
     assert "Traceback" not in served.web.output
 
 
 def remove(database: str, id: str) -> None:
-    """Deletes a task's row, as nothing but a purge of ended tasks does."""
+    """Deletes a task's row, which otherwise only a purge of ended tasks does."""
     if database.startswith("postgres"):
         import psycopg
 
@@ -414,7 +414,7 @@ def test_a_page_of_another_origin_changes_nothing(tmp_path: pathlib.Path, header
             ("/plain/{}/cancel", True),
         ):
             if "app.example.com" in headers.get("origin", "") and retried:
-                continue  # it knows no further origins
+                continue  # this application accepts no further origins
             ref = queue.add_task("nowhere:f", delay=600)
             queue.flush()
             answer = client.post(path.format(ref.id), headers=headers)
@@ -520,7 +520,7 @@ def test_in_nexios(nexios: Served) -> None:
     stream = Stream(nexios, id)
     events = stream.end()
     assert stream.status == 200 and stream.headers["content-type"].startswith("text/event-stream"), stream.headers
-    # Nexios says what it was given twice.
+    # Nexios repeats the header.
     assert set(stream.headers["cache-control"].split(", ")) == {"no-store"}
     assert events[0]["type"] == "snapshot" and events[-1]["type"] == "completed"
     assert len([event for event in events if event["type"] == "progress"]) >= 3

@@ -1,4 +1,4 @@
-"""Numbers of any size, as they are shown: every way out gives what was stored."""
+"""Numbers of any size are output exactly as stored, by every interface."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_command(project: Project) -> None:
     found = project.ended(id)
     assert found["payload"]["args"][0] == EXACT and found["result"] == EXACT
     assert found["context"]["number"] == EXACT and found["logs"][0]["fields"]["number"] == EXACT
-    # As text: what Python makes of it is its own.
+    # Compared as text, before Python parses it.
     assert arguments in project.run("--json", "task", "show", id)
     assert arguments in project.run("--json", "task", "list")
     assert arguments in project.run("--json", "schedule", "show", "s")
@@ -149,7 +149,7 @@ VIEWS = """
 
 
 def replace_in_contexts(database: str, text: str, number: str) -> None:
-    """Puts a number where stored contexts have this text."""
+    """Replaces a text in stored contexts by a number."""
     if database.startswith("postgres"):
         import psycopg
 
@@ -174,7 +174,7 @@ def test_an_integer_that_python_does_not_convert_breaks_no_view(project: Project
     project.run("db", "migrate")
 
     ids = project.python(ADDS.format(digits=DIGITS)).split()
-    # No client stores such a context: as something else may have written it.
+    # No client stores such a context, but other programs may write it.
     replace_in_contexts(project.database, "DIGITS", DIGITS)
     replace_in_contexts(project.database, "HUGE", "1" + "0" * 400)
     project.run("schedule", "add", "s", "@every 1h", "app:gives", "--args", f"[{DIGITS}]")

@@ -1,4 +1,5 @@
-"""The examples run: the shop with real HTTP, a real server process and real pictures, on both databases; each sample."""
+"""The examples run: the shop with real HTTP, a real server process and real pictures, on both databases; and each short
+sample."""
 
 from __future__ import annotations
 

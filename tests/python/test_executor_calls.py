@@ -1,4 +1,4 @@
-"""Executor calls that a body has made, ``to_thread`` and ``run_in_executor``: none runs on beside the next attempt."""
+"""Executor calls of a body (``to_thread`` and ``run_in_executor``): none of them runs beside the next attempt."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ APP = """
         return await asyncio.wait_for(asyncio.to_thread(charge, name, 0 if others else first, others), 0.3)
 
     async def by_library(name, first):
-        # Threads that are no executor's: not the worker's business.
+        # Threads outside of executors, which the worker does not track.
         others = before(name)
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ APP = """
         return await asyncio.to_thread(charge, name, 0 if lines else first)
 
     async def leaves_a_subtask(name, first):
-        # Calls once the attempt is over, whose end the test tells by a file.
+        # Calls once the attempt is over; the test signals its end by a file.
         async def later():
             while not (HERE / "over").exists():
                 await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ APP = """
         return "done"
 
     async def leaves_a_thread(name):
-        # It has the attempt's context, and no loop.
+        # A thread in the attempt's context, without a loop.
         loop = asyncio.get_running_loop()
         def later():
             while not (HERE / "over").exists():
@@ -97,7 +97,7 @@ APP = """
         raise ValueError("a failure")
 
     async def uses_a_writer(name, first):
-        # Its writer is made on first use, for all of the process.
+        # The writer is created on first use, for the whole process.
         if not WRITERS:
             WRITERS.append(asyncio.Queue())
             KEPT.append(asyncio.create_task(writes(WRITERS[0])))
@@ -181,7 +181,8 @@ def test_what_ends_within_the_grace_costs_no_process(project: Project) -> None:
     assert (grace["state"], grace["attempt"], grace["crashes"]) == ("done", 2, 0), grace
     assert [line["what"] for line in log(project, "grace")] == ["begin", "end", "begin", "end"]
     assert len({line["pid"] for line in log(project, "grace")}) == 1
-    # Its own time limit leaves a call behind, which is the attempt's until that ends or the attempt's time is over.
+    # The body's own time limit leaves a call behind, which belongs to the attempt until the call ends or the attempt's
+    # time is over.
     assert (itself["state"], itself["attempt"]) == ("done", 2), itself
     assert log(project, "itself")[1]["alive"] == []
     assert (library["state"], library["error"]["type"]) == ("failed", "TimeoutError"), library
@@ -219,7 +220,7 @@ def test_a_call_of_a_failed_attempt_is_refused(project: Project) -> None:
     assert [line["what"] for line in found] == ["refused"]
     assert found[0]["error"].startswith(f"WrongState: task {failed}: its attempt 1 has failed"), found
     server.says(f"task {failed}: its attempt 1 has failed, and an executor call of a sub-task that it left is refused")
-    # Calls that a success leaves behind go on.
+    # Calls that a successful attempt leaves behind continue.
     assert [line["what"] for line in log(project, "done")] == ["begin", "end"]
     assert server.stop() == 0
 

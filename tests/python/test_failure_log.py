@@ -1,4 +1,4 @@
-"""What a server prints of attempts that fail, of tasks that are parked, and who hears of it through ``logging``."""
+"""The output of a server for failed attempts and parked tasks, and their records in ``logging``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ APP = """
         return "x" * 2_000_000
 """
 
-#: As an error reporter or a formatter of JSON sees it.
+#: The records as an error reporter or a JSON formatter receives them.
 REPORTER = """
     class Reporter(logging.Handler):
         def emit(self, record):
@@ -61,7 +61,7 @@ REPORTER = """
 
 
 def about(output: str, id: str) -> list[str]:
-    """The lines that name a task, without their times."""
+    """Returns the lines that name a task, without their times."""
     return [line.partition(" ")[2].lstrip() for line in output.splitlines() if id in line]
 
 
@@ -94,7 +94,7 @@ def test_each_failed_attempt_is_one_line_and_the_last_one_an_error_with_its_trac
     )
     assert [line.split()[0] for line in about(server.output, later)] == ["WARNING", "ERROR"]
     assert about(server.output, snoozed) == []
-    # Its body saw no error of its own, but its worker did.
+    # The error occurred in the worker, not in the body.
     (line,) = about(server.output, large)
     assert line.startswith("ERROR queued_task:") and "ResultTooLarge" in line
     assert server.stop() == 0
@@ -174,7 +174,7 @@ def test_parking_is_logged_once_for_each_reason_and_named_where_somebody_waits(p
     assert said.count("did not end within 0.1 s (it is parked, and no running server can run it: kind `other:rare`;") == 2
     waited = project.run("task", "wait", rare, "--timeout=0.1s", code=1)
     assert "it is parked, and no running server can run it: kind `other:rare`" in waited
-    # What was to be done helps.
+    # The suggested remedy works.
     project.server("--workers=1", "--set=include=other", app="app")
     for id in (*unknown, rare):
         assert project.ended(id)["state"] == "done"

@@ -1,4 +1,4 @@
-"""Tasks that belong together: results as arguments, chains, groups, ranges of ids, and cursors."""
+"""Tasks that depend on each other: results as arguments, chains, groups, ranges of ids, and cursors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_reference_as_an_argument_is_its_result(tasks: QueuedTasks) -> N
     assert await tasks.add_task(add, first, second) == 16
     assert (await second.record())["parents"] == [first.id]
     assert await tasks.add_task(into, {"a": [first], "b": second}) == [3, 13]
-    # As exact as any other value, and of a task that ended long ago.
+    # As exact as any other value, also from a task that ended long ago.
     exact = tasks.add_task(add, (1, b"x"), (2,))
     assert await exact == (1, b"x", 2)
     assert await tasks.add_task(kind_of, exact) == "tuple"

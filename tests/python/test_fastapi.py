@@ -1,4 +1,5 @@
-"""In FastAPI: three spellings, no success before the tasks are durable, contexts of concurrent requests kept apart."""
+"""FastAPI: three ways to declare the dependency, no success before the tasks are durable, contexts of concurrent
+requests kept apart."""
 
 from __future__ import annotations
 
@@ -99,7 +100,7 @@ def test_three_spellings_wait_until_the_tasks_are_durable(queue: QueuedTasks) ->
         for path in ("annotated", "inject", "dep", "sync"):
             answer = client.post(f"/{path}")
             assert answer.status_code == 200, answer.text
-            # It is there: another handle asks the database for it.
+            # The task exists: another handle reads it from the database.
             assert client.get(f"/state/{answer.json()}").json() == path
         with client.websocket_connect("/socket") as connection:
             assert uuid.UUID(connection.receive_text())
@@ -482,7 +483,7 @@ def test_services() -> None:
 
 
 async def test_a_long_request_keeps_only_references_that_are_not_settled(postgres: str) -> None:
-    """A websocket that adds without end, in the application's own transactions and outside; and an endpoint that does."""
+    """A websocket, and an endpoint, that add without end, in the application's own transactions and outside."""
     queue = QueuedTasks(database=postgres)
     app = FastAPI(lifespan=queue.lifespan())
 

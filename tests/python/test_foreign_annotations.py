@@ -1,4 +1,4 @@
-"""Plain JSON is checked by every annotation of a function, and what cannot be checked is refused by its name."""
+"""Plain JSON is checked by the annotations of a function, and values that cannot be checked are refused by name."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_names_and_positions() -> None:
     def hidden(first: int, /, **further: str) -> None: ...
 
     assert fitted(only, "1", "b", True, third=1, x="YQ==") == ([1, "b", True], {"third": 1.0, "x": b"a"})
-    # A positional-only parameter's name is a further one's.
+    # The name of a positional-only parameter is free for ``**kwargs``.
     assert fitted(hidden, 1, first="a") == ([1], {"first": "a"})
     refused("argument `first`", hidden, 1, first=2)
     for wrong in (("missing", only, 1), ("`?zz'?|unexpected", one, 1), ("multiple|unexpected", one, 1)):
@@ -147,7 +147,7 @@ def test_a_wrapper_may_provide_arguments() -> None:
 
     assert fitted(provides, amount="1") == ([], {"amount": 1})
     refused("amount", provides, amount=0)
-    # Which of the two it is cannot be told.
+    # Which of the two parameters is meant is ambiguous.
     refused("session.*\n.*by name", provides, 1)
     assert fitted(takes_less, "1") == ([1], {})
     refused("amount", takes_less, 0)
@@ -243,7 +243,7 @@ def test_a_function_is_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert fitted(checked, "1", [2]) == ([1, Point(2)], {}) and called == [1]
     called.clear()
-    # The same where pydantic is not installed.
+    # As if pydantic were not installed.
     monkeypatch.setattr(_fit, "_known", _hints.Cache(_fit._places))
     monkeypatch.setitem(sys.modules, "pydantic", None)
     for function in (plain, within):
@@ -272,7 +272,7 @@ def test_one_annotation_that_has_no_meaning_takes_nothing_from_the_others() -> N
     refused("argument `third` cannot be checked", unclear, 1, third=2, other=1)
     refused("argument `value` cannot be checked", inner, {})
     assert fitted(returns, "1") == ([1], {})
-    # What the client encoded is exact.
+    # Values that the client encoded are exact.
     payload = Payload([1, 2], {}, True, None)
     assert _fit.arguments(unclear, payload) == ([1, 2], {})
 
@@ -378,12 +378,12 @@ def test_injection_does_not_depend_on_other_annotations() -> None:
 
     def by_object(x: int, who: Any = INJECTED) -> None: ...
 
-    # The type has no meaning, and who provides it is known.
+    # The type cannot be resolved, but its provider is known.
     by_object.__annotations__["who"] = Annotated["Missing", Depends(user)]
     assert _resolve.injected(by_object) == ("who",)
     refused("`who`: the worker provides it", clear, 1, who="root")
     refused("other", clear, 1, other=2)
-    # Positions are those of a caller, who gives nothing that is injected.
+    # Positions are those of a caller, which does not pass injected parameters.
     assert fitted(first, "5") == ([5], {})
     refused("argument `x`", first, 0)
     refused("`who`", derived, 1, who="root")
@@ -456,7 +456,7 @@ async def test_a_stranger_is_held_to_the_annotations(tasks: QueuedTasks) -> None
     await fails(tasks.add_task(f"{HERE}:clear", 1, zz=2), "zz")
     await tasks.schedules.add("s", "@every 1h", tasks.call(f"{HERE}:clear", 0))
     await fails(tasks.get(await tasks.schedules.run("s")), "`x`")
-    # The client's own are exact.
+    # Values of the client are exact.
     assert await tasks.add_task(clear, 0, other=1).wait(20) == [0, "nobody", 1]
 
 
@@ -582,7 +582,7 @@ BARE = """
 
 
 def test_an_application_that_does_not_use_pydantic(sqlite_project: Project) -> None:
-    # Pydantic is installed, and nothing has loaded it, or only its first module.
+    # Pydantic is installed but not loaded, or only its first module is.
     project = sqlite_project
     project.write("app.py", BARE)
     project.write("half.py", BARE + "\n    import pydantic\n")

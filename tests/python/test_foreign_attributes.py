@@ -1,4 +1,4 @@
-"""Plain JSON gives a task of a class those attributes that the class annotates, or that its ``__init__`` takes; no others."""
+"""Plain JSON sets only those attributes of a task object that its class annotates or its ``__init__`` takes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Descriptor:
 
 
 class Base(Task):
-    #: Where reports may be sent to.
+    #: The addresses to which reports may be sent.
     ALLOWED: ClassVar[list[str]] = ["internal"]
     LIMIT = 5
     FIXED: Final = 1
@@ -165,7 +165,7 @@ def test_nothing_else_is(cls: Any, name: str) -> None:
         "payload": {"args": [], "kwargs": {name: 1}},
         "payload_encoded": False,
     }
-    # Nor where a task is looked at.
+    # Nor when the task is read.
     shown = looked_at(record, None, None)
     assert type(shown) is cls and not vars(shown) and not ran
 
@@ -212,7 +212,7 @@ async def test_a_function_that_is_looked_at_runs_with_nothing_else(monkeypatch: 
             await task.execute()
         with pytest.raises(InvalidArgument):
             await task()
-    # By hand nothing is injected, and a function that wants it does not run without.
+    # Nothing is injected when a task is executed by hand, and a function that requires it does not run.
     with pytest.raises(FunctionRefused, match="`who`"):
         await shown("pays", amount=1).execute()
     with pytest.raises(FunctionRefused, match="`who`"):
@@ -232,11 +232,11 @@ def test_what_is_looked_at_is_of_the_class_that_stands_in_its_module(monkeypatch
     monkeypatch.setattr(_identity, "FUNCTIONS", functions)
     assert shown() is Mail
     other = type("Mail", (Task,), {"__module__": __name__, "__qualname__": "Mail", "execute": print})
-    # It was declared under the name of the one that stands there.
+    # The other class was declared under the name of the current one.
     assert functions.known[f"{__name__}:Mail"] is other and shown() is Task
     functions.declare(Mail, Mail)
     assert shown() is Mail
-    # Another one has come to stand there, which is run only if the module is the application's.
+    # Another class has replaced it, which runs only if its module belongs to the application.
     monkeypatch.setitem(globals(), "Mail", other)
     assert shown() is Task
     functions.include = (__name__,)

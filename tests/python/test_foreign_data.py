@@ -1,4 +1,4 @@
-"""Data from elsewhere stays data: only what the Python client itself encoded is decoded into objects."""
+"""Data from other sources stays data: only values that the Python client itself encoded are decoded into objects."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Custom:
 
 register_serializer(Custom, lambda value: 1, Custom.decode, name="custom")
 
-#: What a user of an application may send, each of which the client's own encoding would read as an object.
+#: Data that a user of an application may send, each of which the client's own encoding would decode as an object.
 TAGGED: list[Any] = [
     {"$pydantic": [f"{HERE}:Order", {"amount": -5}, ["amount"]]},
     {"$dataclass": [f"{HERE}:Job", {"script": "rm"}]},
@@ -116,7 +116,7 @@ async def test_annotations_convert_and_validate(tasks: QueuedTasks) -> None:
 async def test_only_declared_results_are_put_in(tasks: QueuedTasks) -> None:
     parent = tasks.add_task(kinds, (1, 2))
     alike = {"$result": parent.id}
-    # A parent is not yet an argument: the text of a reference in data stays text.
+    # A parent is not automatically an argument: data that looks like a reference stays data.
     await same(tasks.add_task(f"{HERE}:echo", alike, parent=parent), [alike])
     await same(tasks.using(parent=parent).add_task(echo, alike), [alike])
     await same(tasks.add_task(f"{HERE}:echo", parent, {"$result": "x"}), [["tuple"], {"$result": "x"}])
@@ -168,7 +168,7 @@ async def test_sql_adds_data(postgres: str) -> None:
                 (f"{HERE}:echo", json.dumps(values)),
             )
             rows.append(connection.execute("SELECT taskyard.schedule_run_now('s')").fetchone())
-            # The client says of its own what it encoded, here, too.
+            # The client marks its own encoded values here, too.
             ours = [
                 tasks.add_task(f"{HERE}:echo", *TAGGED, connection=connection),
                 tasks.bind(connection).add_task(echo, *TAGGED),

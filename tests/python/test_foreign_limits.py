@@ -1,4 +1,4 @@
-"""Limits hold wherever they stand in an annotation, with pydantic and without."""
+"""Limits apply at every depth of an annotation, with and without pydantic."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Arbitrary:
 
 
 LIMITED: list[tuple[Any, Any, Any, list[Any]]] = [
-    # A type, what fits it, what comes of that, what does not fit.
+    # A type, a value that fits, its converted value, and values that do not fit.
     (Positive, 3, 3, [0, -1, "x", None]),
     (Annotated[str, StringConstraints(pattern="^a", max_length=2)], "ab", "ab", ["b", "abc", 1]),
     (Annotated[int, annotated_types.Interval(gt=0, lt=5)], 4, 4, [0, 5]),
@@ -132,7 +132,7 @@ def test_without_pydantic_nothing_passes_unchecked(hint: Any, good: Any, expecte
     if hint in of_pydantic or any(
         word in str(getattr(hint, "__value__", hint)) for word in ("pydantic", "Field", "String")
     ):
-        return  # there are none of these then
+        return  # there are no such types then
     if expected is not None:
         try:
             found = _convert.convert(hint, good)

@@ -101,7 +101,7 @@ APP = """
         return name
 """
 
-#: What forks, and what it returns if only the parent's body goes on.
+#: Bodies that fork, and their results if only the parent's body continues.
 FORKS: list[tuple[str, Any]] = [
     ("exits, 0", 0),
     ("exits, 7", 7),
@@ -115,7 +115,7 @@ FORKS: list[tuple[str, Any]] = [
     ("runs_a_program", (9, 0)),
 ]
 ADD = [("adds, 'by a fork'", 0), ("adds_by, 'fork', 'by multiprocessing'", 0)]
-#: uvloop may run others before it ends by the exit of a sub-task: the exit code is another then.
+#: uvloop may run others before it ends by the exit of a sub-task, which leads to another exit code.
 WITHIN = [("within", 5)]
 
 
@@ -185,7 +185,7 @@ SIBLINGS = """
     waiting = set()
 
     class Resource:
-        # Notes which process releases it.
+        # Records which process releases it.
         def __init__(self, name):
             self.name = name
 
@@ -226,7 +226,7 @@ SIBLINGS = """
         waiting.clear()
         return [child.exitcode, forked, os.getpid()]
 """
-#: What the siblings of a body that forks wait for.
+#: The events that the siblings of a forking body wait for.
 WAITS = ["loop", "timer", "thread", "engine"]
 CALLS = [*(f"app.waits, {name!r}" for name in WAITS), f"app.forks, {WAITS}"]
 

@@ -1,4 +1,4 @@
-"""Hooks around tasks: order, what they see and may change, what their errors do."""
+"""Hooks around tasks: their order, their arguments and changes, and the effect of their errors."""
 
 from __future__ import annotations
 

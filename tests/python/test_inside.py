@@ -1,4 +1,4 @@
-"""Inside a task: context, log, parents, who it is; what reaches it and what leaks from it."""
+"""The interface of a running task: context, log, parents, identity, and its isolation from other tasks."""
 
 from __future__ import annotations
 
@@ -331,7 +331,7 @@ async def test_returning_a_wish_is_raising_it(tasks: QueuedTasks) -> None:
 
 
 class Flaky(ConnectionError):
-    """A kind of connection error."""
+    """A subclass of a connection error."""
 
 
 def raises_flaky() -> None:
@@ -395,7 +395,7 @@ async def test_a_context_that_this_process_cannot_read_fails_its_task_alone(post
                 (f"{__name__}:three", json.dumps({"a": {"$enum": ["nowhere:Colour", "RED"]}})),
             ).fetchone()
             assert row is not None
-            # As if the client had encoded it: SQL's own is data.
+            # As if the client had encoded it; values that SQL inserts are data.
             connection.execute("UPDATE taskyard.task_context SET plain = false WHERE task_id = %s", row)
         outcome = await tasks.get(row[0]).outcome(20)
         assert isinstance(outcome.error, TaskFailed) and "nowhere:Colour" in str(outcome.error)
@@ -455,7 +455,7 @@ async def test_an_interruption_before_the_first_step_is_told(tmp_path: Any) -> N
     worker = Worker(_core.Channel(theirs.detach()), _identity.FUNCTIONS)
     run = (1, "id", f"{__name__}:three", None, "default", b'{"args":[],"kwargs":{}}', None, 1, None, False, {}, False)
     _identity.FUNCTIONS.known[f"{__name__}:three"] = three
-    # In one turn of the loop, as two messages that came together.
+    # In one iteration of the loop, like two messages that arrive together.
     worker._on_run([run])
     worker._on_interrupt([(1, "asked")])
     ours.setblocking(False)

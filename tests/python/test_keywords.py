@@ -1,4 +1,4 @@
-"""Options and a function's own keywords in one call: none is taken for the other, and misspelt ones say what was meant."""
+"""Options and a function's own keywords in one call are never confused, and errors for misspelt ones suggest a name."""
 
 import functools
 import pathlib

@@ -1,4 +1,4 @@
-"""Lives that processes have: without a loop, with uvloop, after a fork, preloaded, ended; and a database that is away."""
+"""Kinds of processes: without a loop, with uvloop, after a fork, preloaded, ended; and with a database that is away."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_fork_with_threads_of_the_engine_running(project: Project) -> None:
             if pid == 0:
                 ref = QueuedTasks().add_task(app.echo, f"child {number}")
                 QueuedTasks().flush()
-                # In one piece: the others write, too.
+                # In one write, because the others write, too.
                 os.write(1, f"{ref.id}\\n".encode())
                 os._exit(0)
             pids.append(pid)

@@ -1,4 +1,4 @@
-"""Lists of tasks: as many as were asked for, newest first, and no larger than a process can bear."""
+"""Lists of tasks: at most the requested number, newest first, and never too large for a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The application's own logging configuration counts in workers and web processes, and silences no task's log."""
+"""The application's own logging configuration applies in workers and web processes, and does not silence the tasks'
+logs."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ DICT = """
     }})
 """
 
-#: Who is configured: all, the package that the module is in, or the module's logger itself.
+#: The loggers that are configured: all, the package that contains the module, or the module's logger itself.
 LOGGERS = {
     "root": '"root": {"level": "INFO", "handlers": ["console"]}',
     "parent": '"loggers": {"jobs": {"level": "INFO", "handlers": ["console"], "propagate": False}}, "root": {"handlers": ["console"]}',
@@ -47,7 +48,7 @@ LOGGERS = {
 
 
 def stored(project: Project, id: str) -> list[Any]:
-    """The task's log in the database."""
+    """Returns the task's log in the database."""
     return [json.loads(line) for line in project.run("--json", "task", "logs", id).splitlines()]
 
 
@@ -61,7 +62,7 @@ def test_a_configuration_that_disables_loggers_leaves_the_log_of_tasks(sqlite_pr
         text = "import logging.config\nimport jobs.work as work\nlogging.config.fileConfig('log.ini')\n"
         project.write("app.py", text)
     else:
-        # The configuration behind the imports, as in most applications.
+        # The configuration follows the imports, as in most applications.
         project.write("app.py", "    import jobs.work as work\n" + DICT.format(loggers=LOGGERS[configured]))
     works, fails = project.add("app.work.works", "app.work.fails, max_retries=0")
     server = project.server("--workers=1", app="app")

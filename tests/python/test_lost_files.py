@@ -1,4 +1,5 @@
-"""The SQLite file is gone while a process has it open: waits end, workers in the process end, the application goes on."""
+"""The SQLite file is deleted while a process has it open: waits end, workers in the process end, the application
+continues."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ async def test_workers_end_and_the_application_goes_on(tmp_path: pathlib.Path, c
             )
 
         await eventually_async(is_logged, 30)
-        # The loop is the application's, and goes on.
+        # The application's loop continues.
         await asyncio.sleep(0.1)
 
 
@@ -54,7 +55,7 @@ async def test_taking_raises(tmp_path: pathlib.Path) -> None:
         taking = asyncio.ensure_future(queue.dequeue(timeout=None))
         await asyncio.sleep(0.2)
         file.unlink()
-        # The call that is under way ends, with nothing or with the error.
+        # The pending call ends, with no result or with the error.
         try:
             assert await asyncio.wait_for(taking, 30) is None
         except DatabaseError:

@@ -1,4 +1,4 @@
-"""Applications that share a module's name on one database and queue, kept apart by their namespaces."""
+"""Namespaces separate applications on one database and queue whose modules share a name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskyard.tasks import Task, TaskQueue
 from taskyard.testing import assert_enqueued, refute_enqueued
 from taskyard.worker import Embedded
 
-#: The same module in each application; what it answers tells them apart.
+#: A module with the same name in each application, with different results.
 APP = """
     import pathlib
     from taskyard import QueuedTasks, on_death, task
@@ -62,7 +62,7 @@ APP = """
 
 @pytest.fixture
 def application(tmp_path: pathlib.Path, database: str) -> Iterator[Callable[..., Project]]:
-    """Makes one, in a directory of its own."""
+    """Yields a function that creates an application in a directory of its own."""
     made: list[Project] = []
 
     def make(name: str, namespace: str | None) -> Project:
@@ -109,15 +109,15 @@ def test_two_applications_of_one_module_run_their_own(application: Callable[...,
         assert kinds[:4] == [f"{name}/app:{each}" for each in ("report", "blocks", "declared", "Job")]
         assert all(kind.startswith(f"{name}/") for kind in kinds)
         assert [project.task(id)["attempt"] for id in ids[project]] == [1] * len(CALLS)
-    # A text may name the other one.
+    # A kind that is given as a text may name the other namespace.
     assert results(shop, shop.add("'bank/app:report', 7")) == [["bank", 7]]
     assert results(shop, [shop.printed("task", "add", "app:report", "--args=[8]").strip()]) == [["shop", 8]]
     assert results(shop, [shop.printed("task", "add", "bank/app:report", "--args=[9]").strip()]) == [["bank", 9]]
-    # Filters mean one's own, unless they name another one.
+    # Filters refer to the own namespace, unless they name another one.
     shown = shop.json("task", "list", "--kind=app:report")
     assert {task["kind"] for task in shown} == {"shop/app:report"} and len(shown) == 4
     assert len(shop.json("task", "list", "--kind=bank/app:report")) == 5
-    # Schedules, and who is told of a death.
+    # Schedules, and hooks on death.
     shop.run("schedule", "add", "nightly", "0 3 * * *", "app:report", "--args=[10]")
     assert shop.json("schedule", "show", "nightly")["kind"] == "shop/app:report"
     assert results(shop, [shop.run("schedule", "run", "nightly").split()[-1]]) == [["shop", 10]]
@@ -141,13 +141,13 @@ def test_what_was_added_before_there_was_a_namespace_waits_for_a_server_without_
     named.says("whose namespace is `shop`, has no function `app:report`")
     new = shop.printed("task", "add", "app:report", "--args=[2]", TASKYARD_NAMESPACE="shop").strip()
     assert shop.ended(new)["result"] == ["shop", 2]
-    # A rolling deploy: the servers from before go on until nothing of theirs is left.
+    # A rolling deployment: the older servers continue until none of their tasks is left.
     plain = shop.server("--workers=1", app="app")
     assert shop.ended(old)["result"] == ["shop", 1]
     text = shop.printed("task", "add", "/app:report", "--args=[3]", TASKYARD_NAMESPACE="shop").strip()
     assert shop.ended(text)["result"] == ["shop", 3]
     named.stop()
-    # Without a namespace what is in one is not run, local functions included.
+    # A server without a namespace does not run tasks of one, including local functions.
     (local,) = shop.python(
         """
         import app

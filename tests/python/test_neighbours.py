@@ -1,4 +1,4 @@
-"""Bodies beside one that exits, interrupts or cancels in what it has started: they pay nothing for it."""
+"""Bodies beside one that exits, interrupts or cancels in code that it has started are not affected."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ APP = """
         await child
 """
 
-#: What it ends with: a result, or an error's type.
+#: The expected end: a result, or an error's type.
 CASES: list[tuple[str, str, str]] = [
     *(("gathers", kind, error) for kind, error in [("exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")]),
     *(("gathers", kind, error) for kind, error in [("close", "GeneratorExit"), ("base", "BaseException")]),
@@ -115,7 +115,7 @@ def began(project: Project, number: int) -> list[str]:
 
 
 def outcomes(project: Project, ids: list[str]) -> list[str]:
-    """What each of them returned, or its error's type."""
+    """Returns the result of each task, or its error's type."""
     program = f"""
         import asyncio, json
         from taskyard import QueuedTasks
@@ -168,12 +168,12 @@ def test_a_cancellation_that_nobody_asked_for_is_not_the_bodys_fault(project: Pr
         task = project.ended(id, 60)
         assert (task["state"], task["result"], counts(task)) == ("done", number, NOTHING), task
         assert len(began(project, number)) == 2, "once more, with nothing beside it"
-    # One that is cancelled again when nothing runs beside it has done it itself.
+    # A task that is cancelled again when nothing runs beside it has caused it itself.
     (own,) = project.add("app.cancels_itself, '', max_retries=1")
     task = project.ended(own, 60)
     assert (task["state"], task["error"]["type"]) == ("failed", "asyncio.exceptions.CancelledError"), task
     assert (project.directory / "cancels").read_text() == "xxx"
-    # The same if the task that it awaits was cancelled: whose that was cannot be told beside others.
+    # Likewise if an asyncio task that it awaits was cancelled: the cause cannot be determined beside others.
     (awaits,) = project.add("app.lets_its_own_task_be_cancelled, '', max_retries=0")
     task = project.ended(awaits, 60)
     assert (task["state"], task["error"]["type"]) == ("failed", "asyncio.exceptions.CancelledError"), task
@@ -208,7 +208,7 @@ def test_a_neighbour_that_is_cancelled_before_its_first_step_runs_once_more(proj
     assert server.stop() == 0, server.output
 
 
-#: Within the application's own process: what stops its loop on purpose, or interrupts it, is the application's affair.
+#: In the application's own process, stopping or interrupting its loop on purpose is left to the application.
 EMBEDDED = [case for case in CASES if case[0] not in ("stops_the_loop", "interrupts_main")]
 
 APPLICATION = """

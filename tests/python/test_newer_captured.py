@@ -1,4 +1,5 @@
-"""Values that local functions captured, and that dill stored, are restored by the rules of classes that changed since."""
+"""Values that local functions captured and dill stored are restored by the rules of their classes, which have changed
+since."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from taskyard.worker import Embedded
 
 
 def redefine(cls: Any) -> Any:
-    """The class of this name as this deployment has it."""
+    """Defines a class as this deployment has it."""
     globals()[cls.__name__] = cls
     cls.__qualname__ = cls.__name__
     return cls
@@ -79,7 +80,7 @@ def first() -> Any:
 
 
 def second() -> None:
-    """The next deployment: each class has a further field, and the enum is numbered anew."""
+    """The next deployment: each class has a new field, and the enum has new values."""
 
     @redefine
     class Model(pydantic.BaseModel):
@@ -235,7 +236,7 @@ def test_a_new_field_without_a_default_is_named() -> None:
 
 
 def test_nothing_else_changes() -> None:
-    """Private attributes, further attributes, cycles, and classes with a pickling of their own are as dill has them."""
+    """Private attributes, additional attributes, cycles, and classes with their own pickling are left to dill."""
     model = Model(a=1)
     model._kept = "changed"
     found = _dill.loads(_dill.dumps(model))
@@ -285,7 +286,7 @@ def test_a_mapped_object_keeps_its_state(state: str) -> None:
 
 
 class Instrumented:
-    """A field whose value is in a state that another library gives each object."""
+    """A field whose value is in a state object of another library."""
 
     def __get__(self, made: Any, owner: type) -> Any:
         return 1 if made is None else made._state["a"]
@@ -346,7 +347,7 @@ class Item(pydantic.BaseModel):
 
 
 def page(cls: Any) -> Any:
-    # Made within a function, it is found by no name.
+    # Defined within a function, so that no name refers to it.
     return Page[cls](items=[])
 
 

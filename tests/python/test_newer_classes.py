@@ -1,4 +1,4 @@
-"""Values that were stored before their classes changed: restored by the class's own rules, or refused by name."""
+"""Values that were stored before their classes changed are restored by the class's own rules, or refused by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskyard._codec import Decoder, Encoder
 
 
 def redefine(cls: type) -> None:
-    """The class of this name as a later deployment has it."""
+    """Defines a class as a later deployment has it."""
     globals()[cls.__name__] = cls
     cls.__qualname__ = cls.__name__
 
@@ -172,7 +172,7 @@ def test_validators_that_take_only_the_input_do_not_see_stored_values() -> None:
         parts={"a": 1},
     )
     encoded = stored(value)
-    encoded["$pydantic"][1]["at"]["$datetime"] = "2020-01-01T00:00:00+00:00"  # its time has come
+    encoded["$pydantic"][1]["at"]["$datetime"] = "2020-01-01T00:00:00+00:00"  # its time is in the past now
     found = restored(encoded)
     value.at = dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)
     assert found == value and found.model_fields_set == value.model_fields_set
@@ -274,7 +274,7 @@ def test_a_new_field_that_the_class_computes() -> None:
 
     found = restored(encoded)
     assert (found.price, found.made, found.rate, found.total, found.tax) == (2, "as it was", 3, 6, 60)  # type: ignore[attr-defined]
-    # Once it is stored by the new class nothing of that runs again.
+    # A value that the new class has stored is restored without running these rules again.
     found.total = 5  # type: ignore[attr-defined]
     assert restored(stored(found)) == found
 
@@ -445,7 +445,7 @@ def test_named_tuples() -> None:
         b: str
         c: int = 9
 
-    # As it was stored before names were.
+    # As stored by versions that stored no names.
     assert restored(without_names) == restored(encoded) == (1, "x", 9)
 
     @define("N")

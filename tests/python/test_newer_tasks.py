@@ -1,4 +1,5 @@
-"""Tasks that were stored before their class changed: made by the class's own rules, or refused by the attribute's name."""
+"""Tasks that were stored before their class changed are rebuilt by the class's own rules, or refused with the
+attribute's name."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def test_a_class_of_tasks_with_a_new_field() -> None:
 
 
 class Mail(Task):
-    """As it was when tasks of it were stored."""
+    """The class at the time when its tasks were stored."""
 
     def __init__(self, to: str, cc: str = "") -> None:
         self.to, self.cc = to, cc
@@ -49,7 +50,7 @@ class Mail(Task):
 
 
 def as_now(cls: type[Task], task: Task) -> dict[str, Any]:
-    """The attributes of a stored task, as a worker gives them to a newer class."""
+    """Returns the attributes of a stored task as a worker passes them to a newer class."""
     data, _ = encode(task, 64, False)
     return vars(cls.from_payload(_fit.class_attributes(cls, decode_call(data, {}))))
 
@@ -112,7 +113,7 @@ def test_a_class_of_tasks_whose_init_changed() -> None:
 
 
 class Static(Task):
-    """Its tasks are made by a function that is given no class."""
+    """A class whose ``from_payload`` is a static method."""
 
     def __init__(self, to: str) -> None:
         self.to = to

@@ -1,4 +1,4 @@
-"""The samples of task classes run: in FastAPI, in a real Nexios application, beside worker processes."""
+"""The examples with task classes run: in FastAPI, in a real Nexios application, beside worker processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "python" / "nexios"
 
 
 class Site:
-    """An application that answers, and its process."""
+    """A running application and its process."""
 
     def __init__(self, project: Project, app: str, *, workers: int | None = None) -> None:
         self.port = free_port()
@@ -154,7 +154,7 @@ def test_in_a_nexios_application(samples: Project) -> None:
     assert site.client.delete(f"/jobs/{job['job_id']}").status_code == 404
     refused = site.client.post("/schedule-backup", json={"path": "/data", "schedule": "61 * * * *"})
     assert refused.status_code == 422 and "character 1" in refused.json()["error"]
-    # What runs when the application ends is let finish, or given back.
+    # Tasks that are running when the application ends may finish, or are given back.
     last = site.post("/steps")["task_id"]
     site.process.stop()
     assert samples.task(last)["state"] in ("done", "enqueued")

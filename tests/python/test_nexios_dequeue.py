@@ -1,4 +1,4 @@
-"""Tasks that a program takes and ends by itself: one holder, and one end."""
+"""Tasks that a program dequeues and ends itself: each has one holder and one end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_task_is_taken_run_and_completed(queue: TaskQueue) -> None:
     done = await seen(queue, id)
     assert done.status is TaskStatus.COMPLETED and done.result == {"a": (1, 2)} and done.worker == task.worker
     assert task.status is TaskStatus.COMPLETED and task.result == {"a": (1, 2)}
-    # Said again it is as true; anything else comes too late.
+    # Repeating the same end succeeds; any other end comes too late.
     assert await queue.complete_task(id, "other") is True
     assert await queue.fail_task(id, "x") is False and await queue.requeue_task(id) is False
     assert (await seen(queue, id)).result == {"a": (1, 2)}
@@ -84,7 +84,7 @@ async def test_trap_12_nobody_needs_to_poll(queue: TaskQueue, database: str) -> 
     began = loop.time()
     assert await queue.dequeue(timeout=0.2) is None
     assert loop.time() - began >= 0.2
-    # Whoever waits is woken by the addition, also by that of another process's engine.
+    # A waiting caller is woken by an addition, also from the engine of another process.
     async with TaskQueue(url=database) as other:
         taking = asyncio.ensure_future(queue.dequeue(timeout=30))
         await asyncio.sleep(0)
@@ -173,7 +173,7 @@ async def test_trap_10_a_result_that_cannot_be_stored_raises(queue: TaskQueue) -
     assert task is not None
     with pytest.raises(NotSerializable) as raised:
         await queue.complete_task(task.id, object())
-    # It still runs, and the text of that error means it: no retry would mend it.
+    # The task is still running, and the text of that error refers to the error, which a retry would not mend.
     assert (await seen(queue, id)).status is TaskStatus.RUNNING
     assert await queue.fail_task(task.id, str(raised.value)) is True
     found = await seen(queue, id)
@@ -200,7 +200,7 @@ async def test_trap_07_a_requeued_task_is_not_completed_by_its_old_run(queue: Ta
 
     first = asyncio.ensure_future(worker())
     await eventually_async(lambda: begun(queue, id))
-    # The handler of a signal knows the id only, and runs in a context of its own.
+    # A signal handler has only the id, and runs in a context of its own.
     given = contextvars.Context().run(asyncio.ensure_future, queue.requeue_task(id))
     assert await given is True
     assert gates["cleaned"].is_set()
@@ -208,12 +208,12 @@ async def test_trap_07_a_requeued_task_is_not_completed_by_its_old_run(queue: Ta
     assert (verb, answer) == ("fail", False)
     found = await seen(queue, id)
     assert found.status is TaskStatus.QUEUED and found.attempt == 0 and found.errors == []
-    # In front of what came later, and as a first attempt again.
+    # In front of later tasks, and as a first attempt again.
     again = await queue.dequeue()
     assert again is not None and again.id == id and again.attempt == 1
     gates["go"].set()
     result = await again.execute()
-    # The old holder, who knows the id only, has no word in the new run.
+    # The old holder, which has only the id, cannot affect the new run.
     assert await queue.complete_task(id, result) is True
     assert (await seen(queue, id)).result == "went"
 
@@ -229,7 +229,7 @@ async def test_the_end_of_an_older_claim_does_not_touch_a_newer_one(queue: TaskQ
         assert await queue.requeue_task(id) is True
         told.append("back")
         await go.wait()
-        # The id is the same, and the newer claim is in this very process.
+        # The newer claim of the same id is in this very process.
         told.append(await queue.complete_task(id, "old"))
         told.append(await queue.fail_task(task, "old"))
 

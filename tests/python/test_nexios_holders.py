@@ -1,4 +1,4 @@
-"""Holders of taken tasks that vanish: nothing is lost, and nothing is ended twice."""
+"""Holders of dequeued tasks that vanish: no task is lost, and none is ended twice."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_callers_that_find_the_server_ended_share_the_next_one(queue: Task
     engine, loop = next((engine, loop) for engine, by_loop in held._held.items() for loop in by_loop)
     ended = held._held[engine][loop]
     assert ended._server is not None and ended._keeper is not None
-    # Its end takes until the gate opens.
+    # The end of the task waits until the gate opens.
     gate, is_closed = asyncio.Event(), asyncio.Event()
 
     async def keep() -> None:
@@ -116,7 +116,7 @@ async def test_a_worker_that_breaks_fails_its_attempt(queue: TaskQueue) -> None:
 
 
 async def test_one_may_take_and_another_end(queue: TaskQueue) -> None:
-    """As requests do that hand tasks out and take results in."""
+    """As in an application that hands out tasks in one request and receives results in another."""
     id = await queue.enqueue(Echo(1))
 
     async def hand_out() -> str | None:
@@ -175,7 +175,7 @@ HOLDER = """
 
 
 def hold(project: Project) -> tuple[str, Process]:
-    """A task that a process of its own has taken and runs."""
+    """Starts a process that dequeues and runs a task."""
 
     project.write("holder.py", HOLDER)
     id = project.python("""
@@ -235,20 +235,20 @@ async def test_a_lost_lease_ends_the_run_and_refuses_its_end(
         assert task is not None
         running = asyncio.ensure_future(task.execute())
         await eventually_async(lambda: begun(queue, id))
-        # Somebody retries it as if its server were dead: the row has another token, or none.
+        # The task is retried as if its server were dead: the row has another token, or none.
         await steal(database, id)
         gates["go"].set()
         result = await running
         assert await queue.complete_task(id, result) is False
         assert (await seen(queue, id)).status is TaskStatus.RUNNING
-        # Nor is what has become of it since his to change.
+        # Nor can the old holder change what happened to the task since.
         await steal(database, id, state=6)
         assert await queue.requeue_task(id) is False
         assert (await seen(queue, id)).status is TaskStatus.CANCELLED
 
 
 async def steal(database: str, id: str, state: int = 2) -> None:
-    """Another token on the row, as after a rescue and another claim; and how that ended."""
+    """Puts another token on the row, as after a rescue and another claim, and optionally its final state."""
     if database.startswith("postgres"):
         import psycopg
 
@@ -260,7 +260,7 @@ async def steal(database: str, id: str, state: int = 2) -> None:
         import sqlite3
         import uuid
 
-        # A foreign handle is unsupported in general; a test may do it while nothing else writes.
+        # Other handles to the file are unsupported in general; the test uses one while nothing else writes.
         with sqlite3.connect(database) as connection:
             connection.execute(
                 "update ty_task set token = ?, state = ? where id = ?", [os.urandom(16), state, uuid.UUID(id).bytes]
@@ -289,7 +289,7 @@ def test_closing_without_a_loop_gives_back(database: str) -> None:
         return id
 
     id = loop.run_until_complete(take())
-    # Nobody cancels what is left on it.
+    # The tasks that are left on the loop are not cancelled.
     queue.tasks.close()
 
     async def look() -> Any:

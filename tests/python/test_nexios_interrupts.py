@@ -1,4 +1,4 @@
-"""Taken tasks that are to end before they do: cancelled, stopped, out of time."""
+"""Dequeued tasks that are interrupted: cancelled, stopped, out of time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_a_cancel_from_elsewhere_interrupts_within_a_second(queue: TaskQue
             await running
         assert loop.time() - asked < 1.0
         assert gates["cleaned"].is_set()
-        # As the document's worker goes on: it says that the attempt failed. Nothing is retried.
+        # A worker's loop continues and reports that the attempt failed. Nothing is retried.
         assert await queue.fail_task(id, "whatever") is True
         found = await seen(other, id)
         assert found.status is TaskStatus.CANCELLED

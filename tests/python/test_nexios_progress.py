@@ -1,4 +1,4 @@
-"""``ProgressTracker``: what it counts, what it estimates, and what of it is stored from inside a task."""
+"""``ProgressTracker``: its counts, its estimates, and the values that it stores from inside a task."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from taskyard.worker import Embedded
 
 
 class Clock:
-    """Seconds that a test moves."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -169,7 +169,7 @@ def test_a_stall_raises_the_estimate() -> None:
         seen.append(progress.eta_seconds)
     values = [value for value in seen if value is not None]
     assert len(values) == len(seen) and values == sorted(values) and values[-1] > 10 * values[0]
-    # And it comes back with the speed.
+    # And the estimate recovers with the speed.
     for _ in range(60):
         clock.now += 1
         progress.advance()
@@ -220,7 +220,7 @@ def test_trap_06_totals_that_shift() -> None:
         progress.set_total(total)
         done += 8192
         progress.update(done)
-        # As the document's sample does it: what was read is all that there is.
+        # The total is set to the number of rows that were read.
         assert progress.percentage == 100.0
         assert progress.eta_seconds in (None, 0.0)
     right = ProgressTracker(total=total, clock=clock)
@@ -270,7 +270,7 @@ def test_what_was_stored_is_read_only_and_ages_while_the_task_runs() -> None:
     assert 0 < stalled(1.0, 20.0, 5.0) < 1.0
     with pytest.raises(InvalidArgument):
         live.advance(1)
-    # Whatever stands there.
+    # For any stored value.
     for strange in (None, 3, [], {"completed": "x", "total": True, "rate": -1, "elapsed": None, "updated_at": 5}):
         assert StoredProgress(strange).to_dict()["current"] == 0
 
@@ -314,7 +314,7 @@ async def test_a_function_shows_its_progress_while_it_runs(tasks: QueuedTasks) -
     await eventually_async(is_shown)
     gates["go"].set()
     await ref.wait(20)
-    # The last value is there, and what the task itself put beside it.
+    # The last value is stored, and so are the keys that the task itself has set.
     found = (await ref.get_context())["progress"]
     assert found["completed"] == 3 and found["message"] == "three" and found["percentage"] == 75.0
     assert found["attempt"] == 1 and found["stage"] == "own" and found["indeterminate"] is False
@@ -352,7 +352,7 @@ async def test_what_a_tracker_says_is_the_same_everywhere(tasks: QueuedTasks) ->
     assert found.attempt == 1 and not found.indeterminate and found.elapsed is not None
     assert found.updated_at is not None and found.updated_at.utcoffset() is not None
     assert [event.progress async for event in ref.watch()] == [found, found]
-    # The routes and a tracker's own `to_dict` show it as JSON, with the same names.
+    # The routes and a tracker's `to_dict` return it as JSON, with the same names.
     shown = json.loads(json.dumps(found.to_dict()))
     assert shown["completed"] == shown["current"] == 3 and set(shown) == set(ProgressTracker().to_dict())
     app = FastAPI()

@@ -1,4 +1,4 @@
-"""A task that was taken runs as in every worker: functions, context, log, hooks, what cannot be run."""
+"""A dequeued task runs as in every worker: functions, context, log, hooks, tasks that cannot run."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_not_within_a_worker_process(project: Project) -> None:
 
 
 class Supplied:
-    """What a function gets from outside."""
+    """A dependency of a function."""
 
     word = "supplied"
 

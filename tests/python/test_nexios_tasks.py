@@ -1,4 +1,4 @@
-"""Task classes: what of them is stored, how they are shown, and that ordinary workers run them."""
+"""Task classes: their stored form, their representation, and their execution by ordinary workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskyard.worker import Embedded
 
 
 class Email(Task):
-    """As the document writes it: no base ``__init__``."""
+    """A task class that does not call the base's ``__init__``."""
 
     def __init__(self, to: str, attachments: list[Any] | None = None) -> None:
         self.to = to
@@ -163,7 +163,7 @@ class Slotted(Task):
 
 
 class Handle:
-    """Something that no JSON can hold."""
+    """An object that JSON cannot represent."""
 
 
 class Holding(Task):
@@ -176,7 +176,7 @@ class Holding(Task):
 
 
 class Keyed(Task):
-    """Stores an id in place of what cannot be stored."""
+    """Stores an id in place of an attribute that cannot be stored."""
 
     loaded = 0
 
@@ -234,7 +234,7 @@ async def test_options_come_from_the_call_the_class_and_the_queue(database: str)
         assert delayed.status is TaskStatus.SCHEDULED
         found = await queue.get_task(id)
         assert found is not None and found.status is TaskStatus.SCHEDULED and found.queue == "mail"
-        # A second one with the key is the first one.
+        # A second task with the key leads to the first one.
         assert await queue.enqueue(Email("again"), unique="k") == id
         with pytest.raises(InvalidArgument):
             await queue.enqueue(Email("x"), delay=-1)
@@ -256,7 +256,7 @@ async def test_the_same_object_twice_is_an_error(queue: TaskQueue) -> None:
     found = await queue.get_task(task.id)
     with pytest.raises(WrongState):
         await queue.enqueue(found)
-    # Whatever way it is added.
+    # In every way of adding it.
     other = Email("bob")
     ref = queue.tasks.add_task(other)
     assert other.id == ref.id
@@ -276,7 +276,7 @@ async def test_what_cannot_be_stored_is_refused_by_its_attribute(queue: TaskQueu
     with pytest.raises(TypeError, match="attribute `handle` of Holding is a .*Handle") as raised:
         await queue.enqueue(task)
     assert isinstance(raised.value, NotSerializable) and "to_payload" in str(raised.value)
-    # It was not added, so it may be once it can be.
+    # The object was not added, so it can be added once it is valid.
     task.handle = None  # type: ignore[assignment]
     assert await queue.enqueue(task)
     with pytest.raises(NotSerializable, match="attribute `to` of Email is a task itself"):
@@ -352,7 +352,7 @@ async def test_a_task_may_have_several_trackers(served: TaskQueue) -> None:
     id = await served.enqueue(TwoTrackers())
     task: Any = await ended(served, id)
     assert (task.download.percentage, task.unpack.percentage) == (50.0, 25.0)
-    # The first is what all readers of progress see.
+    # All readers of progress use the first one.
     found = await served.tasks.get(id).get_progress()
     assert found is not None and found.total == 10
 
@@ -371,7 +371,7 @@ class Wishing(Task):
 async def test_retry_fail_and_snooze(served: TaskQueue) -> None:
     found = await ended(served, await served.enqueue(Wishing("retry")))
     assert (found.status, found.result, found.error) == (TaskStatus.COMPLETED, 2, None)
-    # It went well in the end; what went wrong on the way is kept.
+    # The task succeeded in the end; earlier errors are still stored.
     assert [(error.type, error.attempt) for error in found.errors] == [("Retry", 1)]
     found = await ended(served, await served.enqueue(Wishing("fail")))
     assert found.status is TaskStatus.FAILED and str(found.error) == "for good" and found.attempt == 1
@@ -407,7 +407,7 @@ async def test_retrying_is_shown(served: TaskQueue) -> None:
     with pytest.raises(OverLimit, match="reason"):
         await served.cancel_task(id, "x" * 70_000)
     assert await served.cancel_task(id) is False
-    # A person's replay: the same task, its counters at zero.
+    # A requested replay: the same task, with its counters at zero.
     assert await served.requeue_task(id) is True
 
 
@@ -422,7 +422,7 @@ async def test_a_filter_may_name_a_class_or_a_declared_function(queue: TaskQueue
 
 @task(queue="mail")
 def declared() -> None:
-    """A function that says how it is queued."""
+    """A function with declared options."""
 
 
 async def test_expired_is_shown(queue: TaskQueue) -> None:
@@ -579,7 +579,7 @@ def test_a_row_causes_no_import(project: Project) -> None:
                 while (record := await queue.tasks.get(unknown).record())["wait_reason"] != "parked":
                     await asyncio.sleep(0.02)
                 print(record["waiting_for"])
-                # Nobody has it; it looks like what is known of it.
+                # These kinds cannot run in any process, and are shown as waiting.
                 for id in plain[:3]:
                     while (await queue.get_task(id)).status != "waiting":
                         await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""``Worker`` and ``WorkerPool``: they run what is there, end in time, and leave nothing behind."""
+"""``Worker`` and ``WorkerPool``: they run the tasks of a queue, end in time, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Add(Task):
 
 
 class Held(Task):
-    """Runs until the gate opens; several may."""
+    """Runs until the gate opens; several may run at once."""
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -86,13 +86,13 @@ async def test_a_worker_runs_tasks_until_it_is_stopped(queue: TaskQueue) -> None
     loop = asyncio.get_running_loop()
     began = loop.time()
     await worker.stop()
-    # It waited for a task, and does no more.
+    # The worker was waiting for a task, and has ended.
     assert loop.time() - began < 0.9 and running.done() and worker.current_task is None
     assert running.exception() is None
 
 
 class Bare(Worker):
-    """As the document writes it: no base ``__init__``, an own loop, the text of the error."""
+    """A worker that does not call the base's ``__init__``, has its own loop, and passes the text of an error."""
 
     def __init__(self, queue: TaskQueue) -> None:
         self.queue = queue
@@ -214,7 +214,7 @@ async def test_handle_shutdown_drains_and_then_hastens(queue: TaskQueue) -> None
     worker.handle_shutdown(signal.SIGTERM, None)
     await asyncio.wait_for(running, 20)
     assert await status(queue, second) is TaskStatus.QUEUED
-    # Before it ever ran it does no harm.
+    # Without effect before the worker ever ran.
     Worker(queue).handle_shutdown(signal.SIGTERM, None)
 
 
@@ -233,9 +233,9 @@ async def test_a_pool_runs_several_at_once(queue: TaskQueue, worker_class: Any) 
     gate.event.set()
     await is_status(queue, ids, TaskStatus.COMPLETED)
     assert await pool.stop() == 0 and await pool.stop() == 0
-    # What comes now waits.
+    # A task that is added now waits.
     assert await status(queue, await queue.enqueue(Add(1, 1))) is TaskStatus.QUEUED
-    # It can be started again.
+    # The pool can be started again.
     async with pool:
         await is_status(queue, [await queue.enqueue(Add(1, 1))], TaskStatus.COMPLETED)
 
@@ -250,7 +250,7 @@ async def test_trap_11_stop_waits_and_gives_back_what_is_left(queue: TaskQueue, 
     for id in ids:
         found = await queue.get_task(id)
         assert found is not None and found.status is TaskStatus.QUEUED and found.attempt == 0
-    # In time, they may end.
+    # Tasks that end in time may do so.
     started.clear()
     await pool.start()
     await have_started(3)
@@ -263,7 +263,7 @@ async def test_trap_11_stop_waits_and_gives_back_what_is_left(queue: TaskQueue, 
 
 
 class Fragile(Worker):
-    """Breaks when it meets its first task, whatever way."""
+    """Fails at its first task, in a given way."""
 
     broken = 0
 
@@ -283,8 +283,8 @@ async def test_workers_that_break_are_replaced(queue: TaskQueue) -> None:
         await is_status(queue, [id], TaskStatus.COMPLETED)
         assert pool.restarts == 2 and pool.workers[0] is not before
     found = await queue.get_task(id)
-    # What the broken worker held was a failed attempt of the task: one that breaks workers must not do so for ever. What
-    # the cancelled one held was given back.
+    # The task of the failed worker had a failed attempt: a task that breaks workers must not do so forever. The task of
+    # the cancelled worker was given back.
     assert found is not None and found.attempt == 2 and [error.type for error in found.errors] == ["RuntimeError"]
 
 

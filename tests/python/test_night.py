@@ -1,4 +1,4 @@
-"""The sample that uses all of it at once: a night in a shop, with a crash in it."""
+"""The example that uses all features at once: a night in a shop, with a crash in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ITEMS = 100_000
 
 
 class Post:
-    """A mail server's mind: who is refused, how often, and what has come."""
+    """The state of a mail server: whose mails it refuses, how often, and the mails that have arrived."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -88,7 +88,7 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
     first = project.server("--workers", "2", app="app:app", **env)
     ids = ask(f"/night?items={ITEMS}", "POST")
 
-    # The server and its workers die in the midst of the import.
+    # The server and its workers die during the import.
     def is_amid() -> bool:
         progress = ask(f"/tasks/{ids['import']}")["progress"] or {}
         return 5_000 <= (progress.get("completed") or 0) <= ITEMS - 20_000
@@ -116,20 +116,20 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
     # Mails: one came after two refusals, one is a dead letter until its address is known.
     mails = [project.ended(id) for id in ids["mails"]]
     assert [mail["state"] for mail in mails] == ["failed" if n == 3 else "done" for n in range(20)]
-    # An attempt that died with its server after its mail was refused is a lost one.
+    # An attempt that died with its server after its mail was refused counts as lost.
     assert mind.refused["customer-5@example.org"] == 2 <= mails[5]["failures"] + mails[5]["lost"]
     assert "550 no such user" in mails[3]["error"]["message"]
     [dead] = project.json("dead", "list")
-    # A lost attempt may have died before its mail was refused, or behind that.
+    # A lost attempt may have died before or after its mail was refused.
     assert dead["id"] == ids["mails"][3] and 1 <= mind.refused["customer-3@example.org"] <= 1 + mails[3]["lost"]
-    # A hook has told the shop.
+    # A hook has notified the shop.
     eventually(lambda: rows("select task from alarm"), what="the alarm")
     mind.unknown.clear()
     project.run("dead", "retry", dead["id"])
     again = project.ended(dead["id"], 60)
     assert again["state"] == "done", again
     assert set(mind.arrived) == {f"customer-{n}@example.org" for n in range(20)}
-    # An attempt that was killed between sending and saying so sends once more, with the same Message-ID.
+    # An attempt that was killed after sending and before recording it sends once more, with the same Message-ID.
     assert sum(mind.arrived.values()) <= 20 + sum(mail["lost"] for mail in mails)
 
     # Three in the morning in Berlin: once.
@@ -146,10 +146,10 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
         eventually(lambda: project.json("schedule", "show", "nightly report")["last_state"] == "done", 60)
         assert rows("select items from report") == [(ITEMS,)]
 
-    # Once; or twice, if the first server died behind the hook and before it had noted that.
+    # Once, or twice if the first server died after the hook and before recording it.
     alarms = rows("select task from alarm")
     assert set(alarms) == {(dead["id"],)} and len(alarms) <= 1 + told_before, (alarms, told_before)
-    # What is counted by SQL is what the command says.
+    # Counts by SQL equal those of the command.
     counted = project.json("db", "query", "select state, count(*) as count from queued_tasks group by state")
     by_state = {row["state"]: row["count"] for row in counted}
     told = re.search(r"all queues: (.*)", project.run("queue", "stats"))

@@ -53,7 +53,7 @@ async def test_the_end_of_the_queue_says_what_was_left_out(postgres: str, kind: 
                     kept.append(ref)
                 del ref
     assert id in str(found.value)
-    # Said once, and all else is stored.
+    # Raised once, and everything else is stored.
     await tasks.__aexit__(None, None, None)
     assert await stored(postgres) == [other.id]
 

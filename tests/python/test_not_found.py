@@ -1,4 +1,4 @@
-"""A request for a task that does not exist is answered with a 404 where the application does not handle it."""
+"""A request for a task that does not exist leads to a 404 where the application does not handle the error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskyard import QueuedTasks, TaskNotFound, TasksDep
 
 NO_IDS = [str(uuid.uuid4()), "nonsense", "1", "%00", "٣", str(uuid.uuid4())[:-1], "a" * 3000]
 
-#: What an endpoint may ask for, by name.
+#: Requests that an endpoint may make, by name.
 QUESTIONS = {
     "state": lambda ref: ref.get_state(),
     "progress": lambda ref: ref.get_progress(),

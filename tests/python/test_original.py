@@ -1,9 +1,9 @@
-"""What the original gets wrong (spec section 14), each a test. Some stand elsewhere, by their subjects:
+"""Defects that task queues often have: a test for each shows that it does not occur here.
 
-cancel, and a task that kills its process: `test_workers`, `test_pills`; identities of concurrent requests: `test_fastapi`;
-contextvars, context writes, tracebacks: `test_inside`; a local function with a module's name: `test_what_may_run`; a
-failing hook: `test_hooks`; commands and settings: `test_commands`. The cost of a claim beside 100,000 blocked children is a
-test of the stores, which counts blocks.
+Related tests are elsewhere, by subject: cancel, and a task that kills its process: `test_workers`, `test_pills`;
+identities of concurrent requests: `test_fastapi`; contextvars, context writes, tracebacks: `test_inside`; a local
+function with a module's name: `test_what_may_run`; a failing hook: `test_hooks`; commands and settings:
+`test_commands`. The cost of a claim beside 100,000 blocked children is a test of the stores, which counts blocks.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def test_two_servers_of_one_name_leave_each_other_alone(project: Project) -> Non
     ids = project.add(*(f"app.until, 'go', name='{number}'" for number in range(6)))
     servers = [project.server("--workers=1", "--concurrency=3", "--name=same", app="app", **QUICK) for _ in range(2)]
     eventually(lambda: len(runs(project, "go")) == 6, 60, "all to run")
-    # Long over the lease, under both servers' eyes.
+    # Much longer than the lease, while both servers run.
     time.sleep(4)
     assert len(runs(project, "go")) == 6, "nothing was stolen"
     (project.directory / "go").touch()
@@ -227,5 +227,5 @@ def test_a_task_costs_few_transactions(postgres: str, tmp_path: Any) -> None:
             done = "SELECT count(*) FROM queued_tasks WHERE state = 'done'"
             eventually(lambda: connection.execute(done).fetchone() == (2000,), 60, "all to be done")
             assert server.stop() == 0
-            # The looks of this test are among them.
+            # The transactions of this test's own checks are included.
             assert transactions() - before < 2000, "less than one transaction for each task"

@@ -1,4 +1,4 @@
-"""Parametrised models of pydantic, wherever they are made: stored by their origin and arguments, and parametrised again."""
+"""Parametrised pydantic models, defined anywhere, are stored by their origin and arguments, and parametrised again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Positive(Page[Annotated[int, pydantic.Field(gt=0)]]):
     pass
 
 
-#: Parametrised at the top of a module, with metadata, which the names that pydantic gives leave out or shorten.
+#: Parametrised at the top of a module, with metadata, which pydantic's names leave out or shorten.
 REFUSED: list[Any] = [
     Page[Annotated[int, pydantic.Field(gt=0)]],
     Page[list[Annotated[int, "note"]]],
@@ -106,7 +106,7 @@ def test_it_comes_back_as_it_was(place: int) -> None:
 def test_no_name_that_stands_in_a_module_by_chance_is_stored() -> None:
     value = Page[Item](items=[])
     assert stored(value)["$pydantic"][0] == {"origin": f"{__name__}:Page", "args": [f"{__name__}:Item"]}
-    # Payloads that have such a name are read.
+    # Payloads with such a name can be decoded.
     globals()["Page[Item]"] = type(value)
     try:
         assert restored({"$pydantic": [_classes.class_name(type(value)), {"items": [], "next": None}, ["items"]]}) == value

@@ -1,4 +1,5 @@
-"""Fourteen poison pills: the server survives, each ends as a dead letter with its reason, and its neighbours pay nothing."""
+"""Fourteen poison pills: the server survives, each ends as a dead letter with its reason, and other tasks are not
+affected."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ APP = """
             kept.append(bytearray(64 << 20))
 
     def forks():
-        # Each of them would go on for ever.
+        # Each of them would run forever.
         for _ in range(60):
             if os.fork() == 0:
                 while True:
@@ -97,7 +98,7 @@ APP = """
 """
 
 DIED = "WorkerDied"
-#: The pill, the options it is added with, its error's type, and words of the message.
+#: The pill, its options, the type of its error, and a part of the message.
 PILLS: list[tuple[str, str, str, str]] = [
     ("segfault", "", DIED, "signal: 11"),
     ("exit_quietly", "", DIED, "exit status: 0"),

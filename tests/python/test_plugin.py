@@ -1,4 +1,4 @@
-"""The pytest plugin, as a project that uses it would: by its fixtures, and in a run of its own."""
+"""The pytest plugin as a project uses it: by its fixtures, and in a separate run."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_nothing_reaches_another_database_than_the_tests(pytester: pytest.Pytest
 
 
 def application_with_transactions(address: str) -> FastAPI:
-    """Adds a task in a transaction of a database, and commits it if it is told to."""
+    """An application that adds a task in a transaction of a database, and commits it on request."""
     engine = create_async_engine(address.replace("postgresql", "postgresql+asyncpg", 1), poolclass=sa.NullPool)
     app = FastAPI(lifespan=QueuedTasks().lifespan())
 

@@ -1,4 +1,4 @@
-"""What lies between a claim and a body's first step: a fault of the database there is not held against the task."""
+"""The time between a claim and a body's first step: a database error there is not charged to the task."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_database_that_cannot_be_asked_for_parents_costs_no_attempt(post
     started.clear()
     async with QueuedTasks(database=postgres, max_retries=0) as tasks:
         first = tasks.add_task(one)
-        # They are due once nobody can read who their parents are. Their time limit is shorter than that.
+        # They come due when their parents cannot be read any more. Their time limit is shorter than that.
         children = [
             tasks.add_task(add, first, 10, delay=1.5, timeout=1),
             tasks.add_task(add_sync, first, 20, delay=1.5, timeout=1),
@@ -49,7 +49,7 @@ async def test_a_database_that_cannot_be_asked_for_parents_costs_no_attempt(post
                 locking.execute("LOCK TABLE taskyard.edge IN ACCESS EXCLUSIVE MODE")
                 broken = 0
                 for _ in range(400):
-                    # Whoever waits for the lock loses its connection: a fault of the transport.
+                    # Connections that wait for the lock are terminated: a transport error.
                     broken += len(
                         watching.execute(
                             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -97,7 +97,7 @@ async def test_a_question_for_parents_that_is_cancelled_is_asked_again(
     async def answer(reply: Any) -> Any:
         asked.append(None)
         if len(asked) <= 2:
-            # As a body does that cancels every task of the loop.
+            # Like a body that cancels every asyncio task of the loop.
             task = asyncio.current_task()
             assert task is not None
             task.cancel()

@@ -1,7 +1,5 @@
-"""What the page about production says, with its own units, images and commands, on a real database.
-
-Where a file names a path, a port or an address, the test's own stands in its place.
-"""
+"""The statements of `docs/production.md`, with its own units, images and commands, on a real database. Paths, ports and
+addresses in its files are replaced by those of the test."""
 
 from __future__ import annotations
 
@@ -32,7 +30,8 @@ SECRET = "a secret of the tests, long enough"
 
 
 def application() -> str:
-    """The quickstart of the README with the checks that the page adds, and an endpoint that goes on until its client leaves."""
+    """Returns the quickstart of the README with the checks of the page, and an endpoint that runs until its client
+    leaves."""
     (checks,) = documents.blocks(documents.section(documents.PRODUCTION, "Health checks"), "python")
     waits = "@app.get('/waits')\nasync def waits():\n    import asyncio\n    await asyncio.sleep(600)\n"
     return f"{quickstart()}\n\n{checks}\n\n{waits}"
@@ -51,7 +50,7 @@ def shop(tmp_path: pathlib.Path, postgres: str) -> Iterator[Project]:
 
 
 def arguments(command: list[str], port: int) -> list[str]:
-    """The arguments of ``taskyard``, with another port."""
+    """Returns the arguments of ``taskyard``, with another port."""
     assert pathlib.PurePath(command[0]).name == "taskyard", command
     return [word.replace("8000", str(port)) for word in command[1:]]
 
@@ -59,7 +58,7 @@ def arguments(command: list[str], port: int) -> list[str]:
 def check_together(shop: Project, web: list[str], worker: list[str], seconds: dict[str, float]) -> None:
     """Starts both commands, runs a task through them, and stops them."""
     port = free_port()
-    # The services do not migrate, so the worker refuses to start until somebody has.
+    # The services do not migrate, so the worker refuses to start before a migration.
     assert "db migrate" in shop.run(*worker, code=3)
     shop.run("db", "migrate")
     runs = shop.start(*worker)
@@ -91,7 +90,7 @@ def test_times_to_stop_fit_those_of_the_supervisors() -> None:
     shown = documents.settings()
     # Open requests and the queue's last writes.
     web = int(shown["shutdown_grace"][1])
-    # The last writes and the goodbye take two seconds beyond the grace period at most.
+    # The last writes and the worker's sign-off take two seconds beyond the grace period at most.
     worker = web + 2
     for command in (shlex.split(documents.unit("taskyard-web.service")["ExecStart"]), documents.images()["web"]["CMD"]):
         assert "--timeout-graceful-shutdown" not in command
@@ -378,7 +377,7 @@ def reached(address: str) -> bool:
 
 
 def shell(project: Project, commands: str, **env: str) -> str:
-    """Runs lines of a page as a shell does; their output."""
+    """Runs lines of a page as a shell does, and returns their output."""
     path = os.pathsep.join([str(pathlib.Path(COMMAND).parent), str(binaries()), project.env["PATH"]])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
@@ -416,7 +415,7 @@ def test_the_compose_file_names_what_the_container_file_makes(shop: Project, clu
     (migrate,) = re.findall(r"^ +command: \[(.*)\]$", text, re.MULTILINE)
     name, *words = shlex.split(migrate.replace(",", ""))
     assert name == "taskyard"
-    # Its host is not this one, so that TLS is left out only because the address says so.
+    # The address names another host, so that TLS is left out only because the address requests it.
     (address,) = re.findall(r"TASKYARD_DATABASE_URL: (\S+)$", text, re.MULTILINE)
     with psycopg.connect(shop.env["TASKYARD_DATABASE_URL"]) as connection:
         database = connection.info.dbname

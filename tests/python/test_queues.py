@@ -1,4 +1,4 @@
-"""Queues, priorities and dead letters from Python, outside of tasks and within one; and what is refused."""
+"""Queues, priorities and dead letters from Python, outside of tasks and within one, and refused values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def held() -> None:
 
 
 async def manage() -> dict[str, Any]:
-    """Asks the same from within a task: through its server."""
+    """Sends the same requests from within a task, through its server."""
     tasks = QueuedTasks()
     await tasks.queues.pause("held")
     waits = tasks.using(queue="held").add_task(note, "never")
@@ -174,7 +174,7 @@ async def test_dead_letters_are_found_edited_and_retried(tasks: QueuedTasks) -> 
         shown = await dead.show(one)
         assert (shown["task"]["state"], shown["attempts"][0]["outcome"]) == ("failed", "failed")
 
-        # Exact values, as an addition has them; what is not given stays.
+        # Exact values as in an addition; values that are not given are unchanged.
         assert await dead.retry(one, args=["ada", dt.date(2026, 3, 4)]) == 1
         assert await one == "hello ada 2026-03-04"
         await dead.edit(two, kwargs={"name": "bob"}, args=(), queue="other", priority=-2, max_retries=5)

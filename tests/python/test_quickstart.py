@@ -19,7 +19,8 @@ README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
 def quickstart() -> str:
-    """The first sample in the README that makes a FastAPI application; another one shows the lifespan in workers."""
+    """Returns the first sample in the README that creates a FastAPI application; another one shows the lifespan in
+    workers."""
     samples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     sample = next(sample for sample in samples if "FastAPI(lifespan" in sample)
     assert len(sample.splitlines()) < 30
@@ -27,7 +28,7 @@ def quickstart() -> str:
 
 
 def commands(port: int) -> list[list[str]]:
-    """The command lines beside that sample, with another port."""
+    """Returns the command lines beside that sample, with another port."""
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
     block = next(block for block in blocks if "taskyard serve app:app" in block and "curl" in block)
     lines = [shlex.split(line.replace("localhost:8000", f"127.0.0.1:{port}"), comments=True) for line in block.splitlines()]
@@ -81,7 +82,8 @@ def test_web_process_and_worker_server_apart(project: Project) -> None:
 
 
 def test_the_first_task_is_done_within_a_minute_of_the_install(tmp_path: pathlib.Path) -> None:
-    """With nothing but the wheel and what the README names: a package that the tests have besides hides no missing dependency."""
+    """With only the wheel and the packages that the README names, so that a package of the tests cannot hide a missing
+    dependency."""
     environment = Environment(tmp_path / "venv")
     environment.install(wheel(), "fastapi", "uvicorn")
     until = time.monotonic() + 60

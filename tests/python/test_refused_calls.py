@@ -22,7 +22,7 @@ def tasks(tmp_path: pathlib.Path) -> QueuedTasks:
     return QueuedTasks(database=tmp_path / "queue.db")
 
 
-#: What is wrong, and how it is called.
+#: Parts of the error, and the call that raises it.
 WRONG: list[tuple[str, Callable[[Any], Any]]] = [
     ("limit: -1 is", lambda tasks: tasks.list(limit=-1)),
     ("limit: 'many' is", lambda tasks: tasks.list(limit="many")),

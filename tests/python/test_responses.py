@@ -1,4 +1,5 @@
-"""What a response waits for, and which errors are its 503: in applications with the queue's lifespan, its middleware, or neither."""
+"""The tasks that a response waits for, and the errors that lead to a 503: in applications with the queue's lifespan,
+its middleware, or neither."""
 
 from __future__ import annotations
 
@@ -92,11 +93,11 @@ def test_a_database_that_fails_is_a_503(postgres: str, entered: bool) -> None:
 
 
 class Late(Exception):
-    """What an exception handler answers with a success, and a task."""
+    """An exception whose handler adds a task and responds with a success."""
 
 
 def application_that_adds_late(queue: QueuedTasks, **options: Any) -> FastAPI:
-    """Adds where FastAPI's dependencies have ended."""
+    """An application that adds tasks after FastAPI's dependencies have ended."""
     app = FastAPI(**options)
 
     @app.post("/handler")

@@ -1,5 +1,5 @@
-"""How transactions of asyncpg and psycopg end, for tasks that were added in them and not awaited: a rollback drops them, and nothing
-else is taken for one."""
+"""Ends of asyncpg's and psycopg's transactions in which tasks were added and not awaited: a rollback drops them, and
+nothing else is taken for a rollback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ async def connected(kind: str, address: str, **options: Any) -> AsyncIterator[An
 
 
 async def is_dropped(address: str, adds: Callable[[QueuedTasks], Awaitable[None]]) -> bool:
-    """Whether the task that ``adds`` adds and does not await was rolled back, as its queue knows; otherwise it is reported."""
+    """Returns whether the queue knows that the task that ``adds`` added without awaiting was rolled back; otherwise it
+    is reported."""
     async with QueuedTasks(database=address) as tasks:
         await adds(tasks)
         try:
@@ -72,7 +73,7 @@ KINDS = pytest.mark.parametrize("kind", ["asyncpg", "psycopg"])
         ("COMMIT; BEGIN", Statement("OTHER")),
         ("INSERT INTO a VALUES (1); COMMIT", Statement("OTHER")),
         ("SAVEPOINT U&\"a\"", Statement("OTHER")),
-        # It ends elsewhere where `standard_conforming_strings` is off.
+        # The literal ends elsewhere if `standard_conforming_strings` is off.
         (r"SELECT '\''; COMMIT; SELECT '", Statement("OTHER")),
         ("/* /* nested */ */ COMMIT", Statement("OTHER")),
     ],
@@ -81,7 +82,7 @@ def test_what_a_text_does_to_transactions(text: str, found: Statement | None) ->
     assert read(text) == found
 
 
-#: Statements that end a transaction and commit it, and begin another one; what follows is rolled back.
+#: Statements that commit a transaction and begin another one, which is rolled back.
 COMMITS = {
     "chain": ["COMMIT AND CHAIN"],
     "several": ["COMMIT; BEGIN"],
@@ -116,7 +117,7 @@ async def test_a_prepared_transaction_is_not_rolled_back(postgres: str) -> None:
                 if kind == "psycopg":
                     await connection.tpc_begin("mine")
                     tasks.add_task(echo, 1, connection=connection)
-                    # Refused by a server that allows none, which rolls back.
+                    # Refused by a server without prepared transactions, which rolls back.
                     with contextlib.suppress(psycopg.Error):
                         await connection.tpc_prepare()
                 else:
@@ -134,7 +135,7 @@ async def test_a_commit_by_a_prepared_statement_is_over_with_the_next_begin(post
         async def adds(tasks: QueuedTasks) -> None:
             await connection.execute("BEGIN")
             tasks.add_task(echo, 1, connection=connection)
-            # Statements that were prepared are not reported.
+            # Prepared statements are not reported.
             await (await connection.prepare("COMMIT")).fetch()
             with contextlib.suppress(ZeroDivisionError):
                 async with connection.transaction():

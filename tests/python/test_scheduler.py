@@ -1,4 +1,4 @@
-"""``taskyard.scheduler``: declared jobs, jobs added while all runs, restarts, several processes, and what is refused."""
+"""``taskyard.scheduler``: declared jobs, jobs added at run time, restarts, several processes, and refused values."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_declared_jobs_run_from_start_to_stop(tasks: QueuedTasks) -> None:
         assert {job.id for job in await scheduler.list_jobs()} == {"test_scheduler:tick", "once", "midnight"}
     await scheduler.stop()
     count = len(ran)
-    # Nothing runs any more; and what ran once does not run again after a restart.
+    # Nothing runs any more, and a job that ran once does not run again after a restart.
     async with scheduler:
         await eventually_async(_has(lambda: ran[count:].count("tick") >= 2))
     assert ran.count("tock") == 1

@@ -1,4 +1,4 @@
-"""Schedules from Python: added, changed, run and removed while a worker runs; and what is refused."""
+"""Schedules from Python: added, changed, run and removed while a worker runs, and refused values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UTC = dt.timezone.utc
 
 
 async def report(day: str = "today") -> str:
-    """Answers for which time it runs."""
+    """Returns the time for which it runs."""
     return f"{day} at {get_context('schedule.fire_at')} by {get_context('schedule.name')}"
 
 
@@ -177,6 +177,6 @@ def test_tasks_and_the_command_manage_them_too(project: Project) -> None:
     asked = project.run("schedule", "run", "from a task").strip()
     assert project.ended(asked)["result"] == "tick"
     project.run("schedule", "remove", "from a task", "--yes")
-    # A kind of Python by the command, and of nobody.
+    # A schedule of a Python function, added by the command.
     project.run("schedule", "add", "by hand", "@after 0.1s", "app:tick")
     eventually(lambda: project.json("schedule", "show", "by hand")["last_state"] == "done", 60, "the one-off")

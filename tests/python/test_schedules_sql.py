@@ -30,7 +30,7 @@ def test_sql_is_in_force_at_once(postgres: str, tmp_path: pathlib.Path) -> None:
         def said(word: str) -> int:
             return noted.read_text().count(f"{word} ") if noted.exists() else 0
 
-        # A worker is up, so that what is waited for is the schedule.
+        # A worker is running, so that the test waits for the schedule only.
         [first] = project.add("note, 'first'")
         project.ended(first)
         sql.execute(
@@ -44,7 +44,7 @@ def test_sql_is_in_force_at_once(postgres: str, tmp_path: pathlib.Path) -> None:
         ticks = said("tick")
         sql.execute("select taskyard.schedule_run_now('tick')")
         eventually(lambda: said("tick") > ticks, 10, "it is run now")
-        # What can be no rule ends nothing but itself, and says so.
+        # An invalid rule breaks only its own schedule, which states the problem.
         sql.execute("update taskyard.schedule set rule = '61 * * * *' where name = 'tick'")
         shown = eventually(lambda: (found := project.json("schedule", "show", "tick"))["problem"] and found, 10)
         assert "61" in shown["problem"] and shown["next_at"] is None

@@ -1,4 +1,4 @@
-"""Lengths of time: seconds or a timedelta wherever one is taken, and an error that says so for anything else."""
+"""Lengths of time are seconds or a timedelta everywhere, with a clear error for anything else."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_pauses_say_what_they_are() -> None:
             Retry(after=value)
 
 
-#: Everything that takes a length of time: called with one.
+#: Calls of everything that takes a length of time.
 TAKERS: dict[str, Callable[[QueuedTasks, Any], Any]] = {
     "delay": lambda tasks, time: tasks.add_task(nothing, delay=time).get_task_id(),
     "expires": lambda tasks, time: tasks.add_task(nothing, expires=time).get_task_id(),
@@ -135,7 +135,7 @@ async def _first(stream: Any) -> None:
 
 
 def _time(time: Any) -> Any:
-    # A text of its own means something there.
+    # A text has a meaning of its own there.
     return [time] if isinstance(time, str) else time
 
 

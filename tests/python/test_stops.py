@@ -1,4 +1,4 @@
-"""Every way in which a server and its workers are told to end: real processes and real signals, to one and to all of them."""
+"""Every way to stop a server and its workers: real processes and real signals, to one of them and to all."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ APP = """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(9))
 """
 
-#: What a task shows that was charged with nothing.
+#: The counters of a task without a charged attempt.
 CLEAN = {"failures": 0, "crashes": 0, "lost": 0, "alone": False}
 
 
@@ -66,7 +66,7 @@ def counts(task: Any) -> dict[str, Any]:
 
 
 def start(project: Project, *names: str, **env: str) -> tuple[Process, list[str]]:
-    """A server that runs ``until(name)`` for each name, sync ones for names that begin with `sync`."""
+    """Starts a server that runs ``until(name)`` for each name; names that begin with `sync` run sync functions."""
     project.write("app.py", APP)
     calls = [f"app.until{'_sync' if name.startswith('sync') else ''}, {name!r}" for name in names]
     ids = project.add(*calls) if calls else []
@@ -77,7 +77,7 @@ def start(project: Project, *names: str, **env: str) -> tuple[Process, list[str]
 
 
 def everybody(server: Process) -> list[int]:
-    """The server and all below it, as a supervisor finds them by control group."""
+    """Returns the server and all its descendants, as a supervisor finds them by control group."""
     return [server.pid, *(child.pid for child in psutil.Process(server.pid).children(recursive=True))]
 
 
@@ -166,7 +166,7 @@ def test_outside_of_a_stop_a_death_counts_as_ever(project: Project) -> None:
     assert (dead["state"], dead["error"]["type"], dead["crashes"]) == ("failed", "WorkerDied", 3), dead
     dead = project.ended(once, 60)
     assert (dead["state"], dead["error"]["type"], dead["crashes"]) == ("failed", "WorkerDied", 1), dead
-    # One that has taken the signal back is ended by it, and charged: nothing else stops.
+    # A task that has restored the signal's handler is ended by it, and charged; nothing else stops.
     (heeds,) = project.add("app.heeds, 'x'")
     eventually((project.directory / "began-x").exists, 60, "it to begin")
     server.worker().send_signal(signal.SIGTERM)
@@ -303,7 +303,7 @@ def test_a_second_ctrl_c_hastens_workers_within_uvicorn(project: Project) -> Non
 
 
 def test_a_forced_end_of_uvicorn_gives_back_what_ran(project: Project) -> None:
-    """Its loop is closed without the lifespan's end: an open response held it, and a second Ctrl-C came."""
+    """The loop is closed without the end of the lifespan: an open response delayed it, and a second Ctrl-C came."""
     server, (id, _) = embedded(project)
     port = next(line for line in server.lines if "Uvicorn running" in line).split(":")[-1].split()[0]
     client = subprocess.Popen(["curl", "-s", f"http://127.0.0.1:{port}/slow"], stdout=subprocess.DEVNULL)

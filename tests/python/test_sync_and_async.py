@@ -1,4 +1,4 @@
-"""What can be asked about tasks, awaited and without an event loop: the same calls, the same values."""
+"""Requests about tasks, awaited and without an event loop: the same calls, the same values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ APP = """
         raise ValueError("broken")
 """
 
-#: Asks everything twice, and prints what was not the same.
+#: Sends each request in both ways, and prints the differences.
 PROGRAM = """
     import asyncio
     import app
@@ -76,7 +76,7 @@ PROGRAM = """
             again = tasks.get(ref.id)
             for name, ask in QUESTIONS.items():
                 assert plain(await ask(tasks, again)) == sync[name], name
-            # Together, and as tasks of the loop.
+            # Concurrently, and as asyncio tasks.
             found = await asyncio.gather(*(ask(tasks, again) for ask in QUESTIONS.values()))
             assert [plain(each) for each in found] == list(sync.values())
             assert plain(await asyncio.create_task(again.outcome(5))) == sync["outcome"]
@@ -166,7 +166,8 @@ async def test_an_answer_is_awaited_as_often_as_one_likes(queue: QueuedTasks) ->
         ref = queue.add_task("app:never", delay=3600)
         for ask in (ref.get_task_id, ref.get_state, ref.get_logs, ref.record, queue.list, queue.queues.list):
             answer = ask()
-            # By two tasks at once, each of which drives it as a coroutine, by others after them, and as it is.
+            # Awaited by two asyncio tasks at once, each of which drives it as a coroutine, by others after them, and
+            # directly.
             first, second = await asyncio.gather(asyncio.create_task(answer), asyncio.create_task(answer))
             third = await asyncio.wait_for(answer, 30)
             assert first == second == third == await answer == await asyncio.create_task(answer)
@@ -175,7 +176,7 @@ async def test_an_answer_is_awaited_as_often_as_one_likes(queue: QueuedTasks) ->
         assert [type(error) for error in failed] == [TaskNotFound] * 2
         with pytest.raises(TaskNotFound):
             await missing
-        # A wait that is given up is not the other's end.
+        # Giving up one wait does not end the other.
         wait = ref.wait()
         given_up, waits = asyncio.create_task(wait), asyncio.create_task(wait)
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What a server and its workers print cannot move a terminal's cursor or forge a line, whatever a task's data is."""
+"""The output of a server and its workers cannot move a terminal's cursor or forge a line, whatever data a task has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_what_tasks_log_is_escaped(sqlite_project: Project) -> None:
     sqlite_project.write("app.py", APP)
     server = sqlite_project.server("--workers=1", app="app")
     (id,) = sqlite_project.add(f"app.says, {EVIL!r}, max_retries=0")
-    # What is stored is the data itself.
+    # The stored data is unchanged.
     assert sqlite_project.ended(id)["error"]["message"] == EVIL
     server.says("said \\u{1b}[2J")
     assert server.stop() == 0

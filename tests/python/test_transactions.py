@@ -1,4 +1,4 @@
-"""Tasks in the caller's own transaction, and ends in one: they exist if and only if it commits."""
+"""Additions and ends of tasks in the caller's own transaction: they take effect if and only if it commits."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def application(tasks: QueuedTasks, postgres: str) -> FastAPI:
             return ref.id
 
     async def get_session() -> AsyncIterator[AsyncSession]:
-        # Commits behind the response, as many applications do.
+        # Commits after the response, as many applications do.
         async with AsyncSession(engine) as session:
             yield session
             await session.commit()
@@ -329,7 +329,7 @@ def test_no_request_leaves_one_out_in_silence(postgres: str) -> None:
 
 
 async def adds_one(tasks: QueuedTasks, engine: Any, how: str) -> str:
-    """Adds a task without awaiting it; returns its id."""
+    """Adds a task without awaiting it, and returns its id."""
     if how.startswith("autocommit"):
         engine = engine.execution_options(isolation_level="AUTOCOMMIT")
     if how in ("connection", "again", "raw commit", "autocommit connection"):

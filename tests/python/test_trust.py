@@ -1,4 +1,4 @@
-"""What somebody else left in a directory decides nothing: no settings, no database, no code."""
+"""Files of other users in a directory have no effect: no settings, no database, no code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ PLANTED = """
 
 
 def make_foreign(path: pathlib.Path) -> None:
-    """Another user's, which needs root; else everybody may write to it, which is as bad."""
+    """Makes a path belong to another user, which requires root; otherwise makes it writable by everybody, which counts
+    the same."""
     if os.geteuid() == 0:
         os.chown(path, 65534, -1)
     else:
@@ -39,7 +40,7 @@ def test_code_in_a_directory_of_somebody_else_is_not_run(
         said = sqlite_project.run(*command, code=2)
         assert f"{tmp_path}: " in said and f"--root {tmp_path} " in said
         assert not (tmp_path / "ran").exists()
-        # A directory without a project is no place to import from either, even if the database is named.
+        # A directory without a project is not imported from either, even if the database is named.
         (tmp_path / "pyproject.toml").unlink()
         said = sqlite_project.run(*command, "--database", str(tmp_path / "named.db"), code=2)
         assert f"--root {tmp_path} " in said
@@ -53,7 +54,7 @@ def test_an_application_that_somebody_else_planted_is_not_found(sqlite_project: 
     said = sqlite_project.run("queue", "start", code=2)
     assert f"{tmp_path / 'main.py'}: " in said
     assert not (tmp_path / "ran").exists()
-    # Who names the root takes the responsibility, and its workers know of it.
+    # Naming the root overrides the check, in the workers, too.
     server = sqlite_project.server("--root", str(tmp_path))
     assert (tmp_path / "ran").exists()
     assert server.stop() == 0

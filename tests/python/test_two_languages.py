@@ -1,4 +1,5 @@
-"""One queue, two languages: each server claims its own, each language adds the other's tasks and waits for them."""
+"""Two languages on one queue: each server claims its own tasks, each language adds the other's tasks and waits for
+them."""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ def test_each_language_asks_the_other(project: Project) -> None:
     import json
 
     assert json.loads(out[-1]) == [49, 42, 81, 8, 11, [2, 9], True]
-    # Nobody parked what was the other's.
+    # Neither server has parked tasks of the other.
     for line in (rust.output, python.output):
         assert "wait for a server" not in line, line
     tasks = project.json("task", "list")

@@ -1,4 +1,4 @@
-"""Both type checkers accept the good calls, infer their types, and refuse each bad one; the stub fits the binary."""
+"""Both type checkers accept the good calls, infer their types, and refuse each bad one; the stub matches the binary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits for tasks of a transaction that is open still."""
+"""Waits for tasks of a transaction that is still open."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def tasks(postgres: str) -> AsyncIterator[QueuedTasks]:
 
 
 class Connection:
-    """A connection or session of one kind, and how its transaction begins and ends."""
+    """A connection or session of one kind, with the calls that begin and end its transaction."""
 
     def __init__(self, kind: str, address: str) -> None:
         self.kind = kind

@@ -1,4 +1,4 @@
-"""Values as applications hand them over: as arguments and as results, from one process to another."""
+"""Values of applications as arguments and as results, from one process to another."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_secret_is_refused_by_name(tasks: QueuedTasks, secret: Any, serializer
     named = tasks.using(serializer=serializer)
     with pytest.raises(NotSerializable, match=r"argument `value`\['key'\] .*a secret, which would be stored in clear"):
         named.add_task(takes, {"key": secret})
-    # Within what dill stores as a whole, too.
+    # Inside values that dill stores as a whole, too.
     with pytest.raises(NotSerializable, match="stored in clear"):
         tasks.using(serializer="dill").add_task(takes, Login(password=secret))
     with pytest.raises(NotSerializable, match="result.*stored in clear"):

@@ -1,4 +1,4 @@
-"""Waits that time out, are cancelled or are dropped are withdrawn: they leave nothing behind, here or in a worker."""
+"""Waits that time out, are cancelled or are dropped are withdrawn, and leave nothing behind, here or in a worker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_waits_of_an_event_loop_are_withdrawn(database: str) -> None:
         del waits
         gc.collect()
         assert _core.open_questions() == before
-        # And those of a thread.
+        # The waits of a thread as well.
         with pytest.raises(WaitTimeout):
             await asyncio.to_thread(never.result, 0.01)
         gc.collect()
@@ -55,7 +55,7 @@ async def test_waits_for_a_database_that_is_away_are_withdrawn() -> None:
         with pytest.raises(WaitTimeout):
             await tasks.get("01890000-0000-7000-8000-000000000000").wait(0.001)
 
-    # Together: each looks for the task's state for a second.
+    # Concurrently, because each looks up the task's state for up to a second.
     await asyncio.gather(*(late() for _ in range(COUNT)))
     gc.collect()
     assert _core.open_questions() == before
@@ -86,7 +86,7 @@ APP = """
         await asyncio.gather(*waits, return_exceptions=True)
         del waits
         gc.collect()
-        # The server answers what it is asked after it was told of all that.
+        # The server has processed all that when it replies to a later request.
         assert await never.get_state() == "waiting"
         return [late, opened, _core.open_questions() - before]
 

@@ -1,4 +1,4 @@
-"""Watching tasks: from the same process, from inside a task, from another process; what it costs, how soon it is told."""
+"""Watching tasks from the same process, from inside a task, and from another process: its cost and its latency."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_task_is_followed_to_its_end(tasks: QueuedTasks) -> None:
     assert all(after.seq >= before.seq for before, after in zip(told, told[1:], strict=False))
     shown = told[-1].to_dict()
     assert json.loads(json.dumps(shown)) == shown and shown["seq"] == told[-1].seq
-    # From any of them on exactly what came after; from the end on nothing.
+    # From any event on, exactly the later ones; from the end on, none.
     assert [event.type for event in await follow(tasks.watch(ref.id, told[-1].seq))] == []
     late = await follow(tasks.watch(ref.id))
     assert [event.type for event in late] == ["snapshot", "completed"]
@@ -89,7 +89,7 @@ async def test_retries_are_told_each_with_its_error(tasks: QueuedTasks) -> None:
         (2, {"type": "ValueError", "message": "attempt 2"}),
     ]
     assert told[-1].type == "completed" and told[-1].attempt == 3
-    # One who had seen the first only is told all the rest anew, of what is stored.
+    # A watcher that has seen only the first event receives all later ones that are stored.
     again = await follow(tasks.watch(ref.id, retries[0].seq))
     assert [(event.type, event.attempt) for event in again] == [
         ("status", 2),
@@ -166,7 +166,8 @@ async def test_a_task_in_a_worker_process_watches_another(project: Project) -> N
 
 
 async def test_progress_in_a_worker_process_reaches_a_watcher_in_another(project: Project) -> None:
-    """A worker process, its server, the database, this process: told within half a second at the median, generously."""
+    """From a worker process through its server and the database to this process: half a second at the median,
+    generously."""
     project.write("app.py", APP)
     server = project.server("--workers=1", app="app")
     async with QueuedTasks(database=project.database) as tasks:

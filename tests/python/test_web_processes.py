@@ -1,4 +1,5 @@
-"""The web processes of ``serve``: their stop, their log lines, and those that uvicorn spawns for ``--workers N``."""
+"""The web processes of ``serve``: their stop, their log lines, and the processes that uvicorn spawns for ``--workers
+N``."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ APP = """
         return "slow"
 """
 
-#: A port that nobody listens to.
+#: A port without a listener.
 NOWHERE = "postgresql://shop@127.0.0.1:1/shop"
 
 several = pytest.mark.parametrize("processes", [1, 2])
@@ -210,7 +211,7 @@ def test_a_start_that_fails_shows_its_traceback_below_one_line(sqlite_project: P
     below = web.lines[first + 1 :]
     last = below.index("  RuntimeError: no pool")
     assert '    raise RuntimeError("no pool' in web.output
-    # Nothing of it looks like a line of the log.
+    # No part of it looks like a line of the log.
     assert below[last + 1] == "  2026-01-01T00:00:00Z INFO forged: line"
     assert all(line.startswith("  ") for line in below[: last + 1])
 

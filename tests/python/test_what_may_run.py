@@ -1,4 +1,4 @@
-"""What may run (spec section 8): each rule with its attack. Rows are written as someone with write access would."""
+"""The rules for what may run, each with an attack. Rows are written as a client with write access could."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ ATTACKS = [
 
 
 def add_row(project: Project, kind: str, args: list[Any]) -> str:
-    """A task of a kind of anyone's choice, by the database alone."""
+    """Inserts a task of any kind, with SQL alone."""
     assert project.database is not None
     if project.database.startswith("postgresql"):
         with psycopg.connect(project.database) as connection:
@@ -115,13 +115,13 @@ def test_a_row_never_causes_an_import(project: Project) -> None:
     eventually(lambda: project.task(id)["wait_reason"] == "parked")
     assert not (project.directory / "imported").exists()
     assert server.stop() == 0
-    # Listed, it is loaded at the start, and runs.
+    # A module that is listed is loaded at the start, and its function runs.
     project.server("--workers=1", app="app", TASKYARD_INCLUDE="elsewhere")
     assert project.ended(id)["result"] == 1
 
 
 def local_task(project: Project, **env: str) -> str:
-    """A task with a local function; it writes `ran`."""
+    """Adds a task with a local function, which writes `ran`."""
     (id,) = project.python(
         """
         from taskyard import QueuedTasks
@@ -224,9 +224,9 @@ def test_unsigned_pickle_in_arguments_is_not_opened(project: Project) -> None:
     project.run("db", "migrate")
     bomb = base64.b64encode(pickle.dumps(Evil())).decode()
     arguments = ({"$dill": bomb}, {"deep": [{"$dill": bomb}]})
-    # By SQL, or by a name, it is data as any other.
+    # Added by SQL, or by a name, it is plain data.
     ids = [add_row(project, "app:fine", [argument]) for argument in arguments]
-    # In a payload that a client encoded it was put there by someone else.
+    # In a payload that a client encoded, it was inserted by an attacker.
     ours = project.add("app.fine, 1", "app.fine, 2")
     rows = Rows(project)
     for id, argument in zip(ours, arguments, strict=True):

@@ -1,4 +1,4 @@
-"""What an application does in its workers before the first task and after the last: hooks, lifespans, factories, logging."""
+"""The application's code in workers before the first task and after the last: hooks, lifespans, factories, logging."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from taskyard import QueuedTasks, TasksDep, _hooks, on_worker_start, on_worker_s
 from taskyard.errors import InvalidArgument
 from taskyard.testing import ManualTasks
 
-#: Notes what happens, each line with the process that it happens in.
+#: Records what happens, each line with its process.
 APP = """
     import asyncio, contextlib, contextvars, logging, os, pathlib, time
     from fastapi import FastAPI
@@ -71,7 +71,7 @@ APP = """
 
     web = FastAPI(lifespan=queue.lifespan(life, in_workers=True))
 """
-#: What one worker process does.
+#: The records of one worker process.
 WHOLE = ["enter", "first", "second", "work", "last", "leave"]
 
 
@@ -83,7 +83,7 @@ def no_hooks() -> Iterator[None]:
 
 
 def notes(project: Project) -> dict[int, list[str]]:
-    """What was noted, by processes."""
+    """Returns the records by process."""
     file, found = project.directory / "notes", dict[int, list[str]]()
     for line in file.read_text().splitlines() if file.exists() else ():
         pid, what = line.split()
@@ -271,7 +271,7 @@ def test_workers_within_the_application_share_its_lifespan(sqlite_project: Proje
 def test_an_application_starts_once_a_slow_start_of_its_workers_is_over(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
-    """The bound of five seconds is for a database that is away."""
+    """The limit of five seconds applies only to a database that is away."""
     app = FastAPI(lifespan=QueuedTasks(database=str(tmp_path / "queue.db")).lifespan(workers=1))
     seconds = 5.5
 

@@ -1,4 +1,4 @@
-"""Workers are processes: they really die, and nothing is lost."""
+"""Worker processes really die, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_no_worker_outlives_its_server(project: Project) -> None:
     killed = time.monotonic()
     eventually(lambda: not any(alive(worker) for worker in workers), 10, "the workers to end")
     assert time.monotonic() - killed < 2, "no orphan after two seconds"
-    # What they ran is not lost: another server rescues it once the lease is over.
+    # Their tasks are not lost: another server rescues them once the lease is over.
     for name in "ab":
         (project.directory / name).touch()
     another = project.server("--workers=2", app="app", TASKYARD_LEASE="2", TASKYARD_HEARTBEAT_INTERVAL="0.5")
@@ -298,7 +298,7 @@ GRACES = """
         try:
             await asyncio.sleep(60)
         finally:
-            # Longer than the other grace, and than the time between heartbeats, which repeat the request.
+            # Longer than the other grace period, and than the heartbeat interval, at which the request is repeated.
             await asyncio.sleep(6)
             pathlib.Path(path + ".cleaned").touch()
 
@@ -327,7 +327,7 @@ def test_a_cancelled_body_has_the_grace_of_cancels(sqlite_project: Project) -> N
     # 30 seconds by default, not the 2 of a time limit; and repeated requests do not interrupt it.
     assert (project.directory / "c.cleaned").exists(), server.output
     server.stop()
-    # What ignores its cancellation is ended when that is over.
+    # A body that ignores its cancellation is ended when that time is over.
     project.server("--workers=1", app="app", TASKYARD_CANCEL_GRACE="0.5", TASKYARD_TIMEOUT_GRACE="60")
     (blocks,) = project.add("app.blocks, 'again'")
     began(project, "again")

@@ -35,14 +35,18 @@ class TaskQueue:
         queue = TaskQueue("mail", max_retries=5)
         id = await queue.enqueue(EmailTask("ada@example.org"))
 
-    :param name: the queue. :param url: another database: ``postgresql://...``, or the path of an SQLite file. :param
-    tasks: a ``QueuedTasks`` whose database it shares; instead of ``url``. :param retry: a ``RetryPolicy`` for tasks
-    whose class and call name none. :param max_retries: retries after the first failure (default: the setting, 3).
-    :param timeout: the longest one attempt may take, in seconds or as a timedelta; 0 = no limit (default 300). :param
-    priority: higher first (default 0). :param limit: how many of the queue's tasks run at once, over all servers and
-    programs. :param rate: how many of them start per time, over all servers: ``"100/m"``, ``"5/s"``. Both limits are
-    stored in the database on first
-        use, as ``tasks.queues`` stores them, and persist; for a queue without a name they apply to ``default``.
+    :param name: the queue.
+    :param url: another database: ``postgresql://...``, or the path of an SQLite file.
+    :param tasks: a ``QueuedTasks`` whose database it shares; instead of ``url``.
+    :param retry: a ``RetryPolicy`` for tasks whose class and call name none.
+    :param max_retries: retries after the first failure (default: the setting, 3).
+    :param timeout: the longest one attempt may take, in seconds or as a timedelta; 0 = no limit (default: the setting,
+        300).
+    :param priority: higher first (default 0).
+    :param limit: the most of the queue's tasks that run at once, over all servers and programs (default: no limit).
+    :param rate: the most of them that start per time, over all servers: ``"100/m"``, ``"5/s"`` (default: no limit).
+        Both limits are stored in the database on first use, as ``tasks.queues`` stores them, and persist; for a queue
+        without a name they apply to ``default``.
     :param settings: further settings by their names, for its own database: ``retention_done="14d"``.
     """
 

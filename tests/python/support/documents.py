@@ -13,12 +13,12 @@ from .project import COMMAND
 
 ROOT = pathlib.Path(__file__).parents[3]
 PRODUCTION = ROOT / "docs" / "production.md"
-#: The files that the page about production shows.
+#: The files that `docs/production.md` refers to.
 FILES = ROOT / "docs" / "production"
 
 
 def pages() -> list[pathlib.Path]:
-    """All pages but the changelog, which also speaks of what is no more."""
+    """Returns all pages except the changelog, which also names removed features."""
     found = [
         page for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "crates/*/*.md") for page in ROOT.glob(pattern)
     ]
@@ -26,19 +26,19 @@ def pages() -> list[pathlib.Path]:
 
 
 def section(page: pathlib.Path, heading: str) -> str:
-    """The text below a heading, down to the next one of its level."""
+    """Returns the text below a heading, up to the next one of its level."""
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{page.name} has no section {heading!r}"
     return found[1]
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The code blocks of a language."""
+    """Returns the code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """The rows of each table, without its head."""
+    """Returns the rows of each table, without its head."""
     found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     return [
         [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()[2:]]
@@ -47,7 +47,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def unit(name: str) -> dict[str, str]:
-    """The settings of a systemd unit; each stands there once."""
+    """Returns the settings of a systemd unit, each of which occurs once."""
     lines = [line for line in (FILES / name).read_text().splitlines() if "=" in line and not line.startswith("#")]
     found = dict(line.split("=", 1) for line in lines)
     assert len(found) == len(lines), f"{name} sets something twice"
@@ -55,13 +55,13 @@ def unit(name: str) -> dict[str, str]:
 
 
 def environment(name: str) -> dict[str, str]:
-    """The variables of a file for systemd's ``EnvironmentFile``."""
+    """Returns the variables of a file for systemd's ``EnvironmentFile``."""
     lines = [line for line in (FILES / name).read_text().splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
 
 
 def images() -> dict[str, dict[str, list[str]]]:
-    """The command and the health check of each image in the container file."""
+    """Returns the command and the health check of each image in the container file."""
     found: dict[str, dict[str, list[str]]] = {}
     target = ""
     for line in (FILES / "Containerfile").read_text().splitlines():
@@ -75,14 +75,14 @@ def images() -> dict[str, dict[str, list[str]]]:
 
 @functools.cache
 def help_of(*command: str) -> str:
-    """What ``--help`` of a command says."""
+    """Returns the output of ``--help`` of a command."""
     done = subprocess.run([COMMAND, *command, "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"there is no `taskyard {' '.join(command)}`:\n{done.stderr}"
     return done.stdout
 
 
 def settings() -> dict[str, tuple[str, str]]:
-    """The variable and the default of each setting, as ``--help`` says them."""
+    """Returns the variable and the default of each setting, as listed by ``--help``."""
     text = help_of().split("\nSETTINGS\n")[1].split("\nDATABASE\n")[0]
     found = {}
     for name, variable, words in re.findall(r"^  (\w+) +([A-Z_]+)\n((?:      .*\n)*)", text, re.MULTILINE):
@@ -92,7 +92,7 @@ def settings() -> dict[str, tuple[str, str]]:
 
 
 def command_lines(text: str) -> list[list[str]]:
-    """The calls of ``taskyard`` in shell blocks and within sentences."""
+    """Returns the calls of ``taskyard`` in shell blocks and in sentences, as lists of arguments."""
     text = re.sub(r"\\\n\s*", " ", text)
     shell = [part for block in blocks(text, "sh") for line in block.splitlines() for part in re.split(r"&&|\|| \$\(", line)]
     inline = [part for part in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))]

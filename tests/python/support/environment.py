@@ -1,4 +1,4 @@
-"""Virtual environments of a test's own."""
+"""Virtual environments for tests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import venv
 from .project import COMMAND
 
 ROOT = pathlib.Path(__file__).parents[3]
-#: The versions that pip chooses, too.
+#: Constraints for pip as well.
 PINNED = ROOT / "tests" / "python" / "requirements.txt"
 
 
 class Environment:
-    """A virtual environment with pip alone in it; ``shared`` makes one that sees everything that the tests use instead."""
+    """A virtual environment that contains only pip, or, with ``shared``, everything that the tests use."""
 
     def __init__(self, directory: pathlib.Path, *, shared: bool = False) -> None:
         self.bin = directory / "bin"
@@ -27,7 +27,7 @@ class Environment:
         if shared:
             (packages,) = directory.glob("lib/python*/site-packages")
             (packages / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
-            # The command as pip would install it: for this environment's interpreter.
+            # The command as pip would install it, for the interpreter of this environment.
             _, _, script = pathlib.Path(COMMAND).read_text().partition("\n")
             command = self.bin / "taskyard"
             command.write_text(f"#!{self.python}\n{script}")
@@ -38,11 +38,11 @@ class Environment:
         return self.bin / "python"
 
     def install(self, *packages: str | pathlib.Path) -> None:
-        """Installs packages with what they depend on."""
+        """Installs packages with their dependencies."""
         self._pip("--constraint", PINNED, *packages)
 
     def install_alone(self, project: pathlib.Path) -> None:
-        """Installs a project whose dependencies are there, without a network."""
+        """Installs a project whose dependencies are already installed, without a network."""
         self._pip("--no-deps", "--no-build-isolation", project)
 
     def _pip(self, *arguments: str | pathlib.Path) -> None:
@@ -51,14 +51,14 @@ class Environment:
 
 
 def wheel() -> pathlib.Path:
-    """The wheel that the tests were given."""
+    """Returns the wheel under test."""
     found = list((ROOT / "target" / "python" / "wheels").glob("taskyard-*.whl"))
     assert len(found) == 1, f"no wheel, or several: {found}; `cargo dev test --only python` builds it"
     return found[0]
 
 
 def run(command: list[str | pathlib.Path], cwd: pathlib.Path, env: dict[str, str]) -> str:
-    """Runs a program to its end; its output."""
+    """Runs a program to its end, and returns its output."""
     done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout

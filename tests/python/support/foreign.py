@@ -1,4 +1,4 @@
-"""What the worker makes of plain JSON, without a database."""
+"""Converts plain JSON as a worker does, without a database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskyard.worker import _fit
 
 
 def fitted(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """What the worker makes of plain JSON."""
+    """Returns the result of a function that is called with plain JSON as a worker calls it."""
     return _fit.arguments(function, Payload(list(args), kwargs, False, None))
 
 

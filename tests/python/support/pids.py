@@ -1,4 +1,4 @@
-"""A limit on how many processes may be: a control group of its own, where this machine allows one to be made."""
+"""Limits the number of processes by a control group, where this machine allows creating one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pathlib
 import uuid
 from collections.abc import Iterator
 
-#: The controller's places: version 1, and version 2.
+#: Mount points of the controller: version 1, and version 2.
 PLACES = ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")
 
 
 @contextlib.contextmanager
 def limited(most: int) -> Iterator[pathlib.Path | None]:
-    """The group's directory; None if none can be made here."""
+    """Yields the group's directory; None if none can be created here."""
     group = _make(most)
     try:
         yield group
@@ -38,5 +38,5 @@ def _make(most: int) -> pathlib.Path | None:
 
 
 def join(group: pathlib.Path) -> None:
-    """Puts the calling process into the group; what it starts is in it, too."""
+    """Moves the calling process into the group, with all processes that it starts."""
     (group / "cgroup.procs").write_text(str(os.getpid()))

@@ -1,4 +1,4 @@
-"""Free ports of the loopback for servers that these tests start."""
+"""Free ports on the loopback interface for servers that these tests start."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pathlib
 import socket
 
 _FIRST = 10_000
-#: Ports of one process that runs tests; its neighbours have others.
+#: Number of ports of one test process; parallel ones have others.
 _SHARE = 100
 
 
 def _share() -> range:
-    """Ports below those that the system gives to clients: none takes one between the look here and the server's start."""
+    """Returns ports below those that the system assigns to clients, so that no client takes one between this check and
+    the server's start."""
     clients_from = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     shares = max(1, (clients_from - _FIRST) // _SHARE)
     first = _FIRST + os.getpid() % shares * _SHARE

@@ -17,7 +17,7 @@ from .ports import free_port
 
 
 def binaries() -> pathlib.Path:
-    """Where the server's programs are; a missing PostgreSQL is an error, never a skip."""
+    """Returns the directory of the server's programs. Raises if PostgreSQL is missing: tests are not skipped then."""
     given = os.environ.get("TASKYARD_TEST_POSTGRES_BIN")
     places = [given] if given else [*os.environ["PATH"].split(os.pathsep), *sorted(glob.glob("/usr/lib/postgresql/*/bin"))]
     for place in places:
@@ -27,13 +27,14 @@ def binaries() -> pathlib.Path:
 
 
 def _place() -> str:
-    """In memory, where there is room: removing hundreds of databases of a thousand files takes a disk a minute."""
+    """Returns a parent directory, in memory if there is room: on a disk, removing hundreds of databases of a thousand
+    files takes a minute."""
     memory = pathlib.Path("/dev/shm")
     return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > 8 << 30 else "/tmp"
 
 
 class Cluster:
-    """One server; its databases are thrown away with it."""
+    """A server in a temporary directory, which is removed with its databases."""
 
     def __init__(self, _: pathlib.Path) -> None:
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="taskyard-pg-", dir=_place()))
@@ -61,7 +62,7 @@ class Cluster:
         return self
 
     def start(self) -> None:
-        """Starts the server, and waits until it answers."""
+        """Starts the server, and waits until it accepts connections."""
         self.log = open(self.home / "log", "ab")
         self.process = subprocess.Popen(
             [
@@ -89,7 +90,7 @@ class Cluster:
         eventually(self._answers, 30, "PostgreSQL to answer")
 
     def stop(self, how: int = signal.SIGQUIT) -> None:
-        """Ends the server."""
+        """Stops the server by a signal."""
         if self.process is not None:
             self.process.send_signal(how)
             self.process.wait(30)
@@ -110,7 +111,7 @@ class Cluster:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
     def create(self, name: str) -> str:
-        """A fresh database."""
+        """Creates a database, and returns its address."""
         import psycopg
 
         with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
@@ -118,7 +119,7 @@ class Cluster:
         return self.address(name)
 
     def drop(self, name: str) -> None:
-        """Removes a database, if the server still runs."""
+        """Removes a database, if the server is still running."""
         import psycopg
 
         with contextlib.suppress(psycopg.OperationalError):

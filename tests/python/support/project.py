@@ -1,4 +1,4 @@
-"""An application in a directory, and the ``taskyard`` command on it: real processes, ended at the end."""
+"""An application in a directory, and the ``taskyard`` command on it, in real processes that end with the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = str(pathlib.Path(sys.executable).parent / "taskyard")
 
 
 class Process:
-    """A process whose output is read as it comes."""
+    """A process whose output is read continuously."""
 
     def __init__(
         self, arguments: list[str], cwd: pathlib.Path, env: dict[str, str], before: Callable[[], None] | None = None
@@ -56,7 +56,7 @@ class Process:
         return "\n".join(self.lines)
 
     def says(self, text: str, seconds: float = 60.0) -> None:
-        """Waits until it has said this."""
+        """Waits until the output contains a text."""
 
         def look() -> bool:
             if text in self.output:
@@ -73,7 +73,7 @@ class Process:
             raise AssertionError(f"it did not say {text!r} within {seconds} s:\n{self.output}") from None
 
     def children(self) -> list[psutil.Process]:
-        """Its worker processes."""
+        """Returns the server's worker processes."""
         try:
             below = psutil.Process(self.pid).children()
         except psutil.NoSuchProcess:
@@ -81,7 +81,7 @@ class Process:
         return [child for child in below if _is_worker(child)]
 
     def worker(self) -> psutil.Process:
-        """Its only worker process, once there is one."""
+        """Returns the server's only worker process, once there is one."""
         return eventually(self.children, 60, "a worker process")[0]
 
     def signal(self, number: int) -> None:
@@ -91,13 +91,13 @@ class Process:
         self.process.kill()
 
     def wait(self, seconds: float = 40.0) -> int:
-        """Its exit code."""
+        """Waits for the end of the process, and returns the exit code."""
         code = self.process.wait(seconds)
         self._reader.join(2)
         return code
 
     def stop(self, seconds: float = 40.0) -> int:
-        """Asks it to end; its exit code."""
+        """Sends SIGTERM, and returns the exit code."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         return self.wait(seconds)
@@ -111,7 +111,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 
 class Project:
-    """A directory with an application; without a database it is the project's own file."""
+    """A directory with an application. Without a database it uses the project's own file."""
 
     def __init__(self, directory: pathlib.Path, database: str | None) -> None:
         self.directory = directory
@@ -135,26 +135,26 @@ class Project:
                 process.wait(10)
 
     def write(self, name: str, text: str) -> pathlib.Path:
-        """A file of the application."""
+        """Writes a file of the application."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
         return path
 
     def start(self, *arguments: str, **env: str) -> Process:
-        """Starts the command; ends with the test."""
+        """Starts the command as a process that ends with the test."""
         process = Process([COMMAND, *arguments], self.directory, {**self.env, **env})
         self._started.append(process)
         return process
 
     def program(self, name: str, *arguments: str, **env: str) -> Process:
-        """Starts one of the project's own programs; ends with the test."""
+        """Starts one of the project's programs as a process that ends with the test."""
         process = Process([sys.executable, name, *arguments], self.directory, {**self.env, **env})
         self._started.append(process)
         return process
 
     def server(self, *arguments: str, app: str | None = None, **env: str) -> Process:
-        """A running server."""
+        """Starts a server, and waits until it runs."""
         chosen = ["--app", app] if app else []
         server = self.start("queue", "start", *chosen, *arguments, **env)
         server.says("the server runs")
@@ -174,20 +174,20 @@ class Project:
         return done
 
     def run(self, *arguments: str, code: int = 0, **env: str) -> str:
-        """Runs the command to its end; its output."""
+        """Runs the command to its end, and returns its output."""
         done = self._command(*arguments, code=code, env=env)
         return done.stdout + done.stderr
 
     def printed(self, *arguments: str, code: int = 0, **env: str) -> str:
-        """Runs the command to its end; what it printed on stdout, without its remarks."""
+        """Runs the command to its end, and returns its standard output, without remarks."""
         return self._command(*arguments, code=code, env=env).stdout
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """What the command prints for programs."""
+        """Returns the parsed output of the command with ``--json``."""
         return json.loads(self._command("--json", *arguments, code=code, env={}).stdout)
 
     def python(self, text: str, code: int = 0, **env: str) -> str:
-        """Runs a program in the project; its output."""
+        """Runs a program in the project, and returns its output."""
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(text)],
             cwd=self.directory,
@@ -201,7 +201,7 @@ class Project:
         return done.stdout
 
     def add(self, *calls: str, module: str = "app") -> list[str]:
-        """Adds tasks, each written as the arguments of ``add_task``; their ids."""
+        """Adds tasks, each given as the arguments of ``add_task``, and returns their ids."""
         lines = "\n".join(f"refs.append(tasks.add_task({call}))" for call in calls)
         text = (
             f"import {module} as app\nfrom {module} import *\nfrom taskyard import QueuedTasks, RetryPolicy\n"
@@ -212,12 +212,12 @@ class Project:
         return self.python(text).split()
 
     def task(self, id: str) -> Any:
-        """Everything about a task, in one dict."""
+        """Returns everything about a task, in one dict."""
         found = self.json("task", "show", id)
         return {**found.pop("task"), **found}
 
     def ended(self, id: str, seconds: float = 60.0) -> Any:
-        """The task once it is in a final state."""
+        """Waits until a task is in a final state, and returns it."""
 
         def look() -> Any:
             found = self.task(id)

@@ -1,5 +1,5 @@
-/* Preloaded into a process, this moves its wall clock by as many seconds as a file says, from one moment to the next. Clocks
- * that never go back are left alone, as the system leaves them. */
+/* Preloaded into a process, this library shifts its wall clock by the number of seconds in a file, with immediate effect.
+ * Monotonic clocks are not shifted, as in a real change of the system's time. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-"""What the tests of taken tasks share: small tasks, and how they are looked at."""
+"""Shared code of the tests of dequeued tasks: small tasks, and helpers to inspect them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Raising(Task):
 
 
 class Waiting(Task):
-    """Runs until it is ended; says in its context that it began, and how it ended."""
+    """Runs until it is ended, and records in its context that it began, and how it ended."""
 
     def __init__(self) -> None:
         self.progress = ProgressTracker(total=2)
@@ -51,12 +51,12 @@ class Waiting(Task):
         return "went"
 
 
-#: ``Waiting`` goes on when ``go`` is set; it sets ``cleaned`` at its end.
+#: ``Waiting`` continues when ``go`` is set; it sets ``cleaned`` at its end.
 gates: dict[str, asyncio.Event] = {}
 
 
 def fresh_gates() -> None:
-    """For the running loop."""
+    """Creates the events for the running loop."""
     gates.update(go=asyncio.Event(), cleaned=asyncio.Event())
 
 
@@ -67,7 +67,7 @@ async def seen(queue: TaskQueue, id: str | None) -> Task:
 
 
 async def run(queue: TaskQueue, task: Task, **options: Any) -> Task:
-    """As the document's worker does it: the error's text only."""
+    """Runs a task and ends it; passes only the text of an error to ``fail_task``."""
     id = await queue.enqueue(task, **options)
     got = await queue.dequeue()
     assert got is not None and got.id == id

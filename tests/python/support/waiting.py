@@ -1,4 +1,4 @@
-"""Waiting for a thing, with a bound."""
+"""Waits for conditions, with a time limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], seconds: float = 60.0, what: str = "") -> T:
-    """What ``look`` gives once that is true; fails with ``what`` after so many seconds."""
+    """Returns the value of ``look`` once it is true. Fails with ``what`` after ``seconds``."""
     until = time.monotonic() + seconds
     while True:
         began = time.monotonic()
@@ -24,7 +24,7 @@ def eventually(look: Callable[[], T], seconds: float = 60.0, what: str = "") -> 
 
 
 async def eventually_async(look: Callable[[], Awaitable[T]], seconds: float = 60.0, what: str = "") -> T:
-    """The same on an event loop, with a ``look`` that is awaited."""
+    """Like :func:`eventually` on an event loop, with a ``look`` that is awaited."""
     until = time.monotonic() + seconds
     while True:
         began = time.monotonic()
@@ -37,5 +37,6 @@ async def eventually_async(look: Callable[[], Awaitable[T]], seconds: float = 60
 
 
 def _pause(began: float) -> float:
-    """As long as the look took: one that starts a process leaves half of the time to what it waits for."""
+    """Returns a pause as long as the check took: a check that starts a process leaves half of the time to the system
+    under test."""
     return max(0.01, time.monotonic() - began)
