@@ -196,7 +196,7 @@ async fn what_waits_is_bounded_whatever_it_waits_for() {
     let began = Instant::now();
     let error = client.add_later(call(0)).unwrap_err();
     assert!(matches!(error, Error::QueueUnavailable { waiting: 100, .. }), "{error}");
-    assert!(error.to_string().contains("hold locked"), "{error}");
+    assert!(error.to_string().contains("wait for locks"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
     // The client now knows that the additions cannot be decided, so no other caller's thread waits for that.
     let began = Instant::now();

@@ -204,7 +204,9 @@ async fn gone(url: &str) {
     }
 }
 
+/// Waits until the store receives notifications, as a server's does: its first look for schedules starts to listen.
 async fn heard(store: &Arc<PostgresStore>) {
+    let _ = store.schedule_look(1).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     while !store.hears_others() {
         assert!(Instant::now() < deadline, "LISTEN came up");

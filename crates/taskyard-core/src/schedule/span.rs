@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         let cases = [
-            ("", "how long"),
+            ("", "missing"),
             ("5", "unit"),
             ("m", "number"),
             ("1x", "unit"),
