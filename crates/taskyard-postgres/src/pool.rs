@@ -154,25 +154,31 @@ async fn answer(
     client: &Connection,
     sql: Sql<'_>,
     params: Params<'_>,
-    behind: Option<(&str, Params<'_>)>,
+    behind: Option<(Sql<'_>, Params<'_>)>,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     loop {
-        // Before either is sent, or the second might overtake the first.
+        // Both are prepared before either is sent, or the second might overtake the first.
         let statement = client.statement(sql, params).await;
+        let next = match behind {
+            Some((next, next_params)) => Some((client.statement(next, next_params).await, next, next_params)),
+            None => None,
+        };
         let first = client.run(statement.as_ref(), sql, params);
-        let answer = match behind {
+        let answer = match &next {
             None => first.await,
-            Some((next, next_params)) => tokio::select! {
+            Some((next_statement, next, next_params)) => tokio::select! {
                 biased;
                 answer = first => answer,
                 never = async {
-                    let _ = client.query_typed(next, next_params).await;
+                    let _ = client.run(next_statement.as_ref(), *next, next_params).await;
                     std::future::pending().await
                 } => never,
             },
         };
         match answer {
-            Err(error) if statement.is_some() && connection::is_refusal(&error) => client.refuse(sql),
+            Err(error) if statement.is_some() && connection::is_refusal(&error) => {
+                client.refuse(sql, connection::is_loss(&error));
+            }
             answer => return answer,
         }
     }
@@ -246,9 +252,17 @@ impl Pool {
         role: Role,
         sql: &'static str,
         params: Params<'_>,
-        behind: (&str, Params<'_>),
+        behind: (&'static str, Params<'_>),
     ) -> Result<Vec<Row>> {
-        self.run(role, self.deadline(role), false, Sql::Frequent(sql), params, Some(behind)).await
+        self.run(
+            role,
+            self.deadline(role),
+            false,
+            Sql::Frequent(sql),
+            params,
+            Some((Sql::Frequent(behind.0), behind.1)),
+        )
+        .await
     }
 
     /// Runs one statement that may safely run twice: a connection that turns out to be lost is replaced and the
@@ -276,7 +290,7 @@ impl Pool {
         harmless: bool,
         sql: Sql<'_>,
         params: Params<'_>,
-        behind: Option<(&str, Params<'_>)>,
+        behind: Option<(Sql<'_>, Params<'_>)>,
     ) -> Result<Vec<Row>> {
         let deadline = Instant::now() + deadline;
         let slot = self.slot(role);

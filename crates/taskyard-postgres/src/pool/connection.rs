@@ -92,10 +92,14 @@ impl Connection {
         self.client.query_typed(text, params).await
     }
 
-    /// Runs this statement unnamed from now on.
-    pub fn refuse(&self, sql: Sql<'_>) {
-        if let Sql::Frequent(text) = sql {
-            self.named().statements.insert(text, Progress::Refused);
+    /// Runs this statement unnamed from now on. A session that has lost one statement has lost the others as well, and the outcome
+    /// of a statement that was sent behind another one is not known: then all of them run unnamed.
+    pub fn refuse(&self, sql: Sql<'_>, lost: bool) {
+        let mut named = self.named();
+        if lost {
+            *named = Named { direct: Some(false), statements: HashMap::new() };
+        } else if let Sql::Frequent(text) = sql {
+            named.statements.insert(text, Progress::Refused);
         }
     }
 
@@ -151,10 +155,15 @@ impl Drop for Preparation<'_> {
     }
 }
 
-/// Whether the server refused a named statement before it ran: it does not exist in this session, or a new version of the schema
-/// changed its result.
+/// Whether the server refused a named statement before it ran, because a new version of the schema changed its result or because
+/// it does not exist in this session.
 pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
-    matches!(error.code(), Some(code) if *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::FEATURE_NOT_SUPPORTED)
+    is_loss(error) || error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
+}
+
+/// Whether the named statement does not exist in this session.
+pub(super) fn is_loss(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
 }
 
 /// Whether the session that runs this connection's statements is the one that accepted the connection: its process number is the
