@@ -3,6 +3,7 @@
 //! An attempt is decided exactly once here ([`Attempt::conclude`]): by its body's end, by the watchdog that gave its
 //! thread up, or by the shutdown that released it. Whoever comes later is ignored, as the database would ignore it.
 
+mod additions;
 mod failure_log;
 mod live;
 mod verdict;
@@ -11,10 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use taskyard_core::client::additions::Additions;
 use taskyard_core::rest::SlotRelease;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
-use taskyard_core::{ClaimId, Failure, TaskId};
+use taskyard_core::{ClaimId, Client, Failure, TaskId};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
@@ -64,6 +66,10 @@ pub(crate) struct Attempt {
     span: OnceLock<Span>,
     /// Its child logs how it failed.
     logged_elsewhere: AtomicBool,
+    /// What its body has added, once it adds something or asks for the client.
+    additions: OnceLock<Arc<Additions>>,
+    client: OnceLock<Box<Client>>,
+    is_settling: AtomicBool,
 }
 
 impl Attempt {
@@ -102,6 +108,9 @@ impl Attempt {
             rests: AtomicUsize::new(0),
             span: OnceLock::new(),
             logged_elsewhere: AtomicBool::new(false),
+            additions: OnceLock::new(),
+            client: OnceLock::new(),
+            is_settling: AtomicBool::new(false),
         })
     }
 
@@ -245,6 +254,7 @@ impl Attempt {
         if self.decided.swap(true, Ordering::AcqRel) {
             return None;
         }
+        self.leave_additions();
         let failure = self.failure_log(&outcome);
         let finish =
             Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };

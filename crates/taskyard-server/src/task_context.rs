@@ -15,7 +15,7 @@ use std::sync::Arc;
 use taskyard_core::store::ParentResult;
 use taskyard_core::{Client, Result, TaskId, Token};
 
-pub(crate) use current::{enter, install_slots};
+pub(crate) use current::{enter, install};
 pub use cursor::{Cursor, Ranges};
 
 use crate::attempt::Attempt;
@@ -143,8 +143,17 @@ impl TaskContext {
     }
 
     /// The client of this server, to add, await and control other tasks: `context.client().add(call).await?` in an async
-    /// body, and in a blocking one `Handle::current().block_on(..)` of the same ([`tokio::runtime::Handle`]). What a body
-    /// adds by `add_later` may be written after the body's own end.
+    /// body, and in a blocking one `Handle::current().block_on(..)` of the same ([`tokio::runtime::Handle`]).
+    ///
+    /// The attempt's success is stored only once everything is stored that its body has added without awaiting it (`add_later`): a
+    /// crash in between runs the task again. An addition that is refused fails the attempt, with an error that names the task, unless
+    /// the body has asked for its outcome itself ([`TaskRef::stored`](taskyard_core::TaskRef::stored)). The time limit goes on
+    /// meanwhile. A body that has failed is waited for in the same way, for five seconds at most; an attempt that is cancelled,
+    /// stopped, out of time or given back does not wait. Of the additions that are not stored by then, the log names each.
+    ///
+    /// This holds for every client that the body uses on its own threads of execution ([`Self::current`]), and for this one also in
+    /// tasks and threads that it has started, until the body ends. What a task that outlives the body adds (`tokio::spawn`) is not
+    /// waited for, nor is what a body that ends its attempt in a transaction of its own (`complete_in`) adds outside of it.
     ///
     /// # Panics
     /// In a run without a database (`run_inline`); see [`Self::try_client`].
@@ -156,7 +165,7 @@ impl TaskContext {
     /// The client, `None` in a run without a database.
     #[must_use]
     pub fn try_client(&self) -> Option<&Client> {
-        self.0.engine.client.as_ref()
+        self.0.client()
     }
 
     /// Runs `f` as part of this task: on a thread of the task's own, [`Self::current`] and logs work in it.

@@ -60,6 +60,21 @@ impl Ticket {
         self.settled().await
     }
 
+    /// Whether somebody has asked for the outcome.
+    pub(super) fn is_observed(&self) -> bool {
+        self.observed.load(Ordering::Relaxed)
+    }
+
+    /// Somebody learns of the outcome; whether somebody did before.
+    pub(super) fn observe(&self) -> bool {
+        self.observed.swap(true, Ordering::Relaxed)
+    }
+
+    /// The id of its first task, and how many tasks it has.
+    pub(super) fn tasks(&self) -> (TaskId, usize) {
+        (self.first, self.tasks)
+    }
+
     /// The same without telling the caller.
     pub(super) async fn settled(&self) -> &Result<Vec<Added>> {
         loop {

@@ -13,9 +13,10 @@ pub(super) fn current() -> Option<TaskContext> {
     CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
 }
 
-/// From here on, a body that waits for another task gives its place to others.
-pub(crate) fn install_slots() {
+/// From here on, a body that waits for another task gives its place to others, and the end of its attempt waits for what it adds.
+pub(crate) fn install() {
     taskyard_core::rest::install(|| current()?.0.release_slot());
+    taskyard_core::client::additions::install(|| Some(current()?.0.additions()));
 }
 
 /// Restores what was current before.

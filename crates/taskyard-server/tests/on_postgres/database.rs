@@ -71,6 +71,18 @@ impl Database {
         .await;
     }
 
+    /// From here on every addition of a task of this kind is refused.
+    pub async fn refuse_additions(&self, kind: &str) {
+        self.run(&format!(
+            "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
+                 raise exception 'not this one' using errcode = '23514';
+             end $$;
+             create trigger refuse_additions before insert on taskyard.task for each row
+                 when (new.kind = '{kind}') execute function public.refuse();"
+        ))
+        .await;
+    }
+
     /// Nothing is refused any more.
     pub async fn accept(&self) {
         self.run("drop trigger if exists refuse on taskyard.task; drop trigger if exists refuse on taskyard.task_log")

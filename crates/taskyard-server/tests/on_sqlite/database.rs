@@ -65,6 +65,15 @@ impl Database {
         .await;
     }
 
+    /// From here on every addition of a task of this kind is refused.
+    pub async fn refuse_additions(&self, kind: &str) {
+        self.run(&format!(
+            "create trigger refuse_additions before insert on ty_task when new.kind = '{kind}'
+             begin select raise(abort, 'not this one'); end;"
+        ))
+        .await;
+    }
+
     /// Nothing is refused any more.
     pub async fn accept(&self) {
         self.run("drop trigger if exists refuse").await;
