@@ -176,6 +176,9 @@ class _Addition:
     def withdraw(self) -> None:
         self._addition.withdraw()
 
+    def refusal(self, learn: bool) -> Exception | None:
+        return self._addition.refusal(learn)
+
 
 class Requested:
     """The port of a queue that was made for one request: whatever is waited for has the request's bound."""

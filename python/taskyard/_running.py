@@ -15,6 +15,7 @@ from . import _codec, _escape, _json, _loggers, _uncommitted
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
+    from ._additions import Addition
     from ._refs import QueuedTaskRef
     from ._transaction import PendingRef
     from .progress import ProgressTracker
@@ -78,6 +79,12 @@ class Running:
         self.interrupts = 0
         #: How many tasks it waits for.
         self.rests = 0
+        #: What its body has added and is not known to be stored; None if it has added nothing. Of ``_additions``.
+        self.additions: list[Addition] | None = None
+        #: How many of them are kept before those that are stored are forgotten.
+        self.additions_most = 0
+        #: Its body has ended: what its sub-tasks add from here on belongs to nobody.
+        self.has_returned = False
         #: Tasks that its body added on async connections.
         self.bound: dict[int, PendingRef] = {}
 

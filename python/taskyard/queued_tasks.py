@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core, _exit_code, _families, _hooks, _loops, _port, _request
+from . import _additions, _core, _exit_code, _families, _hooks, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
 from ._loops import Answer, awaited
@@ -301,8 +301,10 @@ class QueuedTasks(metaclass=_Meta):
             if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
                 refs = self._push_with_hooks(port, calls)
             else:
-                addition = port.add([prepare(port, call) for call in calls])
+                drafts = [prepare(port, call) for call in calls]
+                addition = port.add(drafts)
                 refs = [QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)]
+                _additions.note(refs, drafts[0]["kind"])
         if log.isEnabledFor(logging.DEBUG):
             for call in calls:
                 log.debug("added task %s: %s", call.id, getattr(call.function, "__qualname__", call.function))
@@ -337,6 +339,7 @@ class QueuedTasks(metaclass=_Meta):
             refs: list[QueuedTaskRef[Any]] = [
                 QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)
             ]
+            _additions.note(refs, seen[0].kind)
             self._after_create(refs, seen)
             return refs
 
@@ -361,6 +364,7 @@ class QueuedTasks(metaclass=_Meta):
         pending.add_done_callback(_creating.discard)
         for ref in refs:
             ref._pending = pending
+        _additions.note(refs, seen[0].kind)
         return refs
 
     def _after_create(self, refs: list[QueuedTaskRef[Any]], seen: list[NewTask]) -> None:

@@ -67,6 +67,14 @@ impl Cell {
         self.lock().answer.is_some()
     }
 
+    /// Why it was refused, if it was; `learn`: whoever asks says so.
+    fn refusal(&self, learn: bool) -> Option<Refusal> {
+        let mut state = self.lock();
+        let refusal = state.answer.as_ref()?.as_ref().err().cloned()?;
+        state.seen |= learn;
+        Some(refusal)
+    }
+
     /// Nobody wants the answer any more, nor what was asked for.
     fn withdraw(&self) {
         self.lock().seen = true;
@@ -253,6 +261,11 @@ impl Addition {
             Added::Here { refs, .. } => TaskRef::withdraw(refs),
             Added::There(cell) => cell.withdraw(),
         }
+    }
+
+    /// Why it was refused, if the answer is there and says so, as an exception that is not raised. With `learn` it counts as seen.
+    fn refusal(&self, py: Python<'_>, learn: bool) -> PyResult<Option<PyErr>> {
+        Ok(self.reply()?.cell.refusal(learn).map(|refusal| errors::refused(py, &refusal)))
     }
 
     /// The answer: `[[id, existing], ..]`.
