@@ -126,7 +126,7 @@ class ManualTasks(QueuedTasks):
         return any(is_about_to_run(task) for task in unfinished)
 
     async def _is_busy_with_additions(self) -> bool:
-        # A body that has ended may have added what is not stored yet.
+        # What a body's sub-tasks have added behind its end may not be stored yet.
         await self.flush()
         return await self._is_busy()
 
