@@ -123,13 +123,13 @@ async def settled(running: _running.Running, error: BaseException | None) -> Non
                 await (asyncio.wait_for(waiting, FAILED_MAX) if has_failed else waiting)
     finally:
         _log_left(running, [addition for addition in additions if addition.is_pending()])
-    if has_failed:
-        return
-    if any(addition.is_pending() for addition in additions):
+    if not has_failed and any(addition.is_pending() for addition in additions):
         raise asyncio.CancelledError
-    for addition in additions:
-        if (refusal := addition.refusal(learn=True)) is not None:
-            raise _named(addition, refusal)
+    refused = [_named(addition, why) for addition in additions if (why := addition.refusal(learn=True)) is not None]
+    for other in refused if has_failed else refused[1:]:
+        log.error("task %s (%s), attempt %d: %s", running.id, running.kind, running.attempt, other)
+    if refused and not has_failed:
+        raise refused[0]
 
 
 async def _all_decided(additions: list[Addition]) -> None:

@@ -242,6 +242,9 @@ class QueuedTasks(metaclass=_Meta):
         database that is away, or has written or opened nothing for five seconds. While it is written, too much only slows
         this call down: it blocks its thread, and in a coroutine the event loop, until there is room. A loop that awaits
         ``ref.get_task_id()`` now and then never does. What the database says comes from there, too.
+
+        In a task's body the reference need not be awaited: the success of the attempt is stored only once the task is, and
+        what the database refuses fails the attempt.
         """
         options = self._defaults
         if kwargs:

@@ -116,6 +116,10 @@ def after(task):
 
 async def leaves_it_to_a_hook(): pass
 
+async def fails():
+    queue.add_task(refused)
+    raise ValueError("on purpose")
+
 async def looks():
     try:
         await queue.add_task(refused).get_task_id()
@@ -253,7 +257,7 @@ def test_the_child_is_there_as_soon_as_its_parent_is_done(app: Project, parent: 
 def test_a_refused_addition_fails_the_attempt_by_its_name(app: Project) -> None:
     server = app.server(app="app")
     refuse(app)
-    names = [*REFUSED, "looks", "spawns", "adds_on_a_loop_of_its_own"]
+    names = [*REFUSED, "fails", "looks", "spawns", "adds_on_a_loop_of_its_own"]
     ids = dict(zip(names, app.add(*(f"{name}, max_retries=0" for name in names)), strict=True))
     for name in REFUSED:
         found = app.ended(ids[name])
@@ -263,6 +267,8 @@ def test_a_refused_addition_fails_the_attempt_by_its_name(app: Project) -> None:
         assert f"{named}, which this task's body added, was not stored" in message, (name, message)
         assert "not this one" in message, (name, message)
         assert found["error"]["type"].startswith("taskyard.errors."), (name, found["error"])
+    assert app.ended(ids["fails"])["error"]["message"] == "on purpose"
+    server.says(f"task {ids['fails']} (app:fails), attempt 1: task ")
     assert "not this one" in app.ended(ids["looks"])["result"]
     assert app.ended(ids["spawns"])["result"] == 7
     message = app.ended(ids["adds_on_a_loop_of_its_own"])["error"]["message"]
