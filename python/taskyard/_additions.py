@@ -1,10 +1,12 @@
-"""What a task's body adds without awaiting it: the success of its attempt is stored only once that is.
+"""The end of an attempt waits for the tasks that its body has added without awaiting them.
 
-``note`` is told of every addition. Those of a body, of its sub-tasks and of threads that carry its context are kept with the attempt
-(``Running.additions``) until the body has returned. Then the worker waits for those that are left (``settled``): as long as the
-attempt may take, or ``FAILED_MAX`` if the body has failed. An attempt that was interrupted does not wait. What is left then is logged.
+``note`` is called with every addition. Those of a body, of its sub-tasks and of threads that carry its context are kept with the
+attempt (``Running.additions``) until the body has returned. Then the worker waits for those that are not stored (``settled``): within
+the attempt's time limit, or for ``FAILED_MAX`` seconds if the body has failed. An interrupted attempt does not wait. Additions that are
+not stored by then are logged.
 
-What a sub-task adds behind the body's end belongs to nobody. Nor does an addition in a transaction of the caller's (``connection=``).
+Not covered: additions that a sub-task makes after the body's end, and those in a transaction of the caller's (``connection=``), which
+``_commits.py`` and ``_uncommitted.py`` look after. Read next: ``worker/__init__.py``.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("queued_task")
 
-#: How long an attempt that has failed waits for what its body has added, in seconds. Its retry adds it again.
+#: How long a failed attempt waits for its additions, in seconds.
 FAILED_MAX = 5.0
-#: Of so many additions of a body, those that are stored are forgotten.
+#: The number of kept additions from which on those that are stored are forgotten.
 FORGET_FROM = 64
 #: Additions that are named in one line of the log.
 NAMES_MAX = 20
@@ -45,7 +47,7 @@ class Addition:
         return f"task {self._refs[0]._id} ({self._kind}){more}"
 
     def is_pending(self) -> bool:
-        """Whether it is not decided."""
+        """Whether it is undecided."""
         if any(ref._known or ref._withdrawn is not None for ref in self._refs):
             return False
         ref = self._refs[0]
@@ -54,11 +56,11 @@ class Addition:
         return not ref._addition.reply().done()
 
     def is_open(self) -> bool:
-        """Whether it is not decided, or its refusal is not known to the body."""
+        """Whether it is undecided, or was refused and the body does not know."""
         return self.is_pending() or self.refusal() is not None
 
     def refusal(self, *, learn: bool = False) -> BaseException | None:
-        """Why one that is decided was not stored, unless the body knows. ``learn``: whoever asks says so."""
+        """Why it was refused; None if it was not, or if the body knows. ``learn`` marks the refusal as reported."""
         if any(ref._known or ref._withdrawn is not None or ref._is_reported for ref in self._refs):
             return None
         ref = self._refs[0]
@@ -85,7 +87,7 @@ _lock = threading.Lock()
 
 
 def note(refs: list[QueuedTaskRef[Any]], kind: str) -> None:
-    """These are being added, by a task's body or by others; any thread."""
+    """Keeps an addition with the attempt whose body makes it, if one does; any thread."""
     running = _running.current.get()
     if running is None or running.has_returned or running.worker is None:
         return
@@ -107,10 +109,10 @@ def _take(running: _running.Running) -> list[Addition]:
 
 
 async def settled(running: _running.Running, error: BaseException | None) -> None:
-    """Returns once what the body has added so far is stored. ``error`` is how the body ended.
+    """Returns once the additions of the body so far are stored. ``error`` is what the body raised.
 
-    Raises, if the body succeeded, the refusal of an addition of which the body does not know, and ``CancelledError`` if the attempt
-    is interrupted.
+    If the body succeeded, raises the refusal of an addition of which the body does not know, and ``CancelledError`` if the attempt is
+    interrupted.
     """
     additions = _take(running)
     if not additions:

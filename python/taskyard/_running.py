@@ -79,11 +79,11 @@ class Running:
         self.interrupts = 0
         #: How many tasks it waits for.
         self.rests = 0
-        #: What its body has added and is not known to be stored; None if it has added nothing. Of ``_additions``.
+        #: Additions of its body that are not known to be stored; None if it has added nothing. Kept by ``_additions``.
         self.additions: list[Addition] | None = None
         #: How many of them are kept before those that are stored are forgotten.
         self.additions_most = 0
-        #: Its body has ended: what its sub-tasks add from here on belongs to nobody.
+        #: Its body has ended: later additions of its sub-tasks are not waited for.
         self.has_returned = False
         #: Tasks that its body added on async connections.
         self.bound: dict[int, PendingRef] = {}

@@ -67,7 +67,7 @@ impl Cell {
         self.lock().answer.is_some()
     }
 
-    /// Why it was refused, if it was; `learn`: whoever asks says so.
+    /// The refusal, if that is the answer. `learn` marks it as seen.
     fn refusal(&self, learn: bool) -> Option<Refusal> {
         let mut state = self.lock();
         let refusal = state.answer.as_ref()?.as_ref().err().cloned()?;
@@ -263,7 +263,7 @@ impl Addition {
         }
     }
 
-    /// Why it was refused, if the answer is there and says so, as an exception that is not raised. With `learn` it counts as seen.
+    /// The refusal, if that is the answer, as an exception that is not raised. `learn` marks it as seen.
     fn refusal(&self, py: Python<'_>, learn: bool) -> PyResult<Option<PyErr>> {
         Ok(self.reply()?.cell.refusal(learn).map(|refusal| errors::refused(py, &refusal)))
     }

@@ -66,7 +66,7 @@ pub(crate) struct Attempt {
     span: OnceLock<Span>,
     /// Its child logs how it failed.
     logged_elsewhere: AtomicBool,
-    /// What its body has added, once it adds something or asks for the client.
+    /// The additions of its body; made when the body adds without waiting or asks for the client.
     additions: OnceLock<Arc<Additions>>,
     client: OnceLock<Box<Client>>,
     is_settling: AtomicBool,

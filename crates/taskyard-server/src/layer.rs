@@ -117,7 +117,7 @@ pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskCo
     }
 }
 
-/// How an attempt ends whose blocking body has ended on this thread, once what the body added is stored or refused.
+/// Blocks this thread, on which a blocking body has ended, until the body's additions are decided; returns how the attempt ends.
 pub(crate) fn settled_on_thread(attempt: &Arc<Attempt>, end: End) -> End {
     match attempt.after_body(end) {
         Ok(end) => end,

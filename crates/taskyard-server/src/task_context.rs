@@ -145,15 +145,15 @@ impl TaskContext {
     /// The client of this server, to add, await and control other tasks: `context.client().add(call).await?` in an async
     /// body, and in a blocking one `Handle::current().block_on(..)` of the same ([`tokio::runtime::Handle`]).
     ///
-    /// The attempt's success is stored only once everything is stored that its body has added without awaiting it (`add_later`): a
-    /// crash in between runs the task again. An addition that is refused fails the attempt, with an error that names the task, unless
-    /// the body has asked for its outcome itself ([`TaskRef::stored`](taskyard_core::TaskRef::stored)). The time limit goes on
-    /// meanwhile. A body that has failed is waited for in the same way, for five seconds at most; an attempt that is cancelled,
-    /// stopped, out of time or given back does not wait. Of the additions that are not stored by then, the log names each.
+    /// The attempt's success is stored only once the tasks are stored that its body has added without awaiting them (`add_later`): a
+    /// crash in between runs the task again. An addition that is refused fails the attempt, with an error that names the added task,
+    /// unless the body has asked for its outcome itself ([`TaskRef::stored`](taskyard_core::TaskRef::stored)). The attempt's time
+    /// limit includes this wait. A failed attempt waits for five seconds at most; one that is cancelled, stopped, out of time or given
+    /// back does not wait. The log names the additions that are not stored by then.
     ///
-    /// This holds for every client that the body uses on its own threads of execution ([`Self::current`]), and for this one also in
-    /// tasks and threads that it has started, until the body ends. What a task that outlives the body adds (`tokio::spawn`) is not
-    /// waited for, nor is what a body that ends its attempt in a transaction of its own (`complete_in`) adds outside of it.
+    /// This holds for every client that the body itself uses (where [`Self::current`] is this attempt), and for this client also in
+    /// tasks and threads that the body has started, until the body ends. Additions that a spawned task makes after the body's end are
+    /// not waited for, and neither are those of a body that ends its attempt in a transaction of its own (`complete_in`).
     ///
     /// # Panics
     /// In a run without a database (`run_inline`); see [`Self::try_client`].

@@ -362,7 +362,7 @@ class Worker:
         self._report(running, target, data, error, stage)
 
     async def _settled(self, running: Running, error: BaseException | None, stage: str) -> tuple[BaseException | None, str]:
-        """How an attempt ends once what its body has added is stored or refused."""
+        """Waits for the additions of a body; returns how the attempt ends, and the stage of that."""
         # Its thread is free.
         self._unseat(running)
         self._flush()

@@ -60,12 +60,12 @@ impl Ticket {
         self.settled().await
     }
 
-    /// Whether somebody has asked for the outcome.
+    /// Whether the caller has asked for the outcome.
     pub(super) fn is_observed(&self) -> bool {
         self.observed.load(Ordering::Relaxed)
     }
 
-    /// Somebody learns of the outcome; whether somebody did before.
+    /// Marks the outcome as reported; returns whether it was before.
     pub(super) fn observe(&self) -> bool {
         self.observed.swap(true, Ordering::Relaxed)
     }

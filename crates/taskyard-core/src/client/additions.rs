@@ -3,7 +3,8 @@
 //! `add_later` returns before its tasks are stored. Called by a body, it notes them in the body's [`Additions`]; so does an `add` that
 //! is dropped before it is ready. The body that runs on the calling thread is found by the function that the executor has installed
 //! ([`install`]); from other threads and tasks, by the client that was made for the body ([`Client::of_body`]). When the body has ended,
-//! the executor closes its additions and waits for those that are left ([`Unsettled`]). Later ones belong to nobody.
+//! the executor closes its additions and waits for those that are left ([`Unsettled`]). Later additions are not noted. The waiting itself
+//! is in `taskyard-server`, `attempt/additions.rs`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -37,12 +38,12 @@ struct Noted {
 #[derive(Debug)]
 struct Addition {
     ticket: Arc<Ticket>,
-    /// Of its first task; empty if it is not known.
+    /// The kind of its first task; empty if unknown.
     kind: String,
 }
 
 impl Addition {
-    /// Whether it is not decided, or was refused without the body having asked.
+    /// Whether the addition is undecided, or was refused and the body has not asked for its outcome.
     fn is_open(&self) -> bool {
         match self.ticket.peek() {
             None => true,
@@ -75,14 +76,14 @@ impl Additions {
         }
         let additions = &mut noted.additions;
         if additions.len() == additions.capacity() {
-            // A body may add without end: what is stored is forgotten, at the cost of a constant for each addition.
+            // Forgets stored additions, so that a body that adds without end does not grow. Amortised constant: the room doubles.
             additions.retain(Addition::is_open);
             additions.reserve(additions.len().max(4));
         }
         additions.push(Addition { ticket, kind });
     }
 
-    /// The body has ended: notes no more. Returns what is to be waited for, if there is something.
+    /// Stops noting, because the body has ended. Returns the additions that are open; `None` if there are none.
     pub fn close(&self) -> Option<Unsettled> {
         let mut noted = self.lock();
         noted.is_closed = true;
@@ -93,7 +94,7 @@ impl Additions {
     }
 }
 
-/// Additions of a body that has ended, each not decided yet or refused.
+/// The open additions of a body that has ended.
 #[derive(Debug)]
 pub struct Unsettled(Vec<Addition>);
 
@@ -101,7 +102,7 @@ impl Unsettled {
     /// Returns once each is stored or refused.
     ///
     /// # Errors
-    /// The first refusal that the body did not ask for. The caller learns of it; the others are logged.
+    /// The first refusal whose outcome the body has not asked for. Further ones are logged when they are dropped.
     pub async fn settled(&self) -> Result<(), RefusedAddition> {
         for addition in &self.0 {
             addition.ticket.settled().await;
@@ -116,7 +117,7 @@ impl Unsettled {
         Ok(())
     }
 
-    /// Names those that are not decided yet; `None` if all are.
+    /// The names of those that are undecided; `None` if all are decided.
     #[must_use]
     pub fn pending(&self) -> Option<String> {
         let mut pending = self.0.iter().filter(|addition| addition.ticket.peek().is_none());
@@ -147,26 +148,26 @@ impl fmt::Display for RefusedAddition {
 }
 
 impl Client {
-    /// The same client, for the body whose additions these are.
+    /// Returns a handle whose additions are noted here unless a body runs on the calling thread.
     #[doc(hidden)]
     #[must_use]
     pub fn of_body(&self, additions: Arc<Additions>) -> Self {
         Self { additions: Some(additions), ..self.clone() }
     }
 
-    /// The additions of the body that calls, if one does.
+    /// The additions of the calling body; `None` outside of bodies.
     fn additions_of_caller(&self) -> Option<Arc<Additions>> {
-        // The running body before the one that the client was made for: a body may have kept its client for others.
+        // The running body takes precedence: a client that was made for one body may be kept and used by others.
         CURRENT.get().and_then(|current| current()).or_else(|| self.additions.clone())
     }
 
-    /// Prepares to note an addition of these tasks.
+    /// Prepares to note the addition of these tasks, which are about to be pushed.
     pub(super) fn noting(&self, tasks: &[NewTask]) -> Noting {
         let kind = |additions| (additions, tasks.first().map(|task| task.kind.clone()).unwrap_or_default());
         Noting(self.additions_of_caller().map(kind))
     }
 
-    /// Notes this addition, which the caller waits for, if it stops waiting before the end: when the answer is dropped.
+    /// Returns a guard that notes this addition if it is undecided when the guard is dropped: the caller has stopped waiting for it.
     pub(super) fn noting_unless_decided<'a>(&'a self, ticket: Option<&'a Arc<Ticket>>) -> NotingUnlessDecided<'a> {
         NotingUnlessDecided { client: self, ticket }
     }
@@ -187,7 +188,7 @@ impl Drop for NotingUnlessDecided<'_> {
     }
 }
 
-/// What notes an addition once it was pushed; nothing outside of bodies.
+/// Notes an addition once it is pushed. Empty outside of bodies.
 pub(super) struct Noting(Option<(Arc<Additions>, String)>);
 
 impl Noting {

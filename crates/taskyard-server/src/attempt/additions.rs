@@ -1,8 +1,9 @@
-//! The end of an attempt waits for what its body has added without awaiting it.
+//! The end of an attempt waits for the tasks that its body has added without awaiting them.
 //!
 //! A body that has ended with open additions is replaced by a future that waits for them ([`Attempt::after_body`]). The executor
-//! runs it in the body's place, so the time limit, a cancel, a stop and the server's end mean it as they mean the body. An attempt
-//! that is ended from outside does not wait; what is not stored by then is logged. A body that has added nothing costs one look.
+//! runs that in the body's place, so the time limit, a cancel, a stop and a shutdown end the wait as they end a body. An attempt that
+//! is ended from outside does not wait; the additions that are not stored by then are logged. A body that has added nothing costs one
+//! atomic load. How additions are noted is in `taskyard-core`, `client/additions.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,11 +16,11 @@ use super::{Attempt, End};
 use crate::task_error::Wish;
 use crate::{AsyncBody, BodyResult, TaskError};
 
-/// How long an attempt that has failed waits for its additions. Its retry makes them again.
+/// How long a failed attempt waits for its additions.
 const FAILED_MAX: Duration = Duration::from_secs(5);
 
 impl Attempt {
-    /// What its body adds is noted here.
+    /// Where the additions of its body are noted.
     pub fn additions(&self) -> Arc<Additions> {
         self.additions.get_or_init(Arc::default).clone()
     }
@@ -30,10 +31,11 @@ impl Attempt {
         Some(self.client.get_or_init(|| Box::new(client.of_body(self.additions()))))
     }
 
-    /// What is left to be done when its body has ended.
+    /// Returns `end` if no addition of the body is open.
     ///
     /// # Errors
-    /// What to run in the body's place: it waits for the body's additions, and then ends as the body did, or with the refusal of one.
+    /// Otherwise a future to be run in the body's place. It ends as the body did once the additions are decided, or fails with the
+    /// refusal of one.
     pub fn after_body(self: &Arc<Self>, end: End) -> Result<End, AsyncBody> {
         match end {
             End::Returned(result) => self.after_result(result),
@@ -49,7 +51,7 @@ impl Attempt {
         Err(Box::pin(Settling { attempt: self.clone(), unsettled }.run(result)))
     }
 
-    /// The result of its body, once the body's additions are stored or refused.
+    /// Returns the result of its body once the body's additions are decided.
     pub async fn settled(self: &Arc<Self>, result: BodyResult) -> BodyResult {
         match self.after_result(result) {
             Ok(result) => result,
@@ -57,12 +59,12 @@ impl Attempt {
         }
     }
 
-    /// Whether its body has ended and had added what was not stored yet.
+    /// Whether its body ended with open additions.
     pub fn is_settling(&self) -> bool {
         self.is_settling.load(Ordering::Acquire)
     }
 
-    /// It is decided without its body's additions.
+    /// Logs the open additions of an attempt that is decided.
     pub(super) fn leave_additions(&self) {
         if let Some(unsettled) = self.additions.get().and_then(|additions| additions.close()) {
             self.log_left(&unsettled);
@@ -77,7 +79,7 @@ impl Attempt {
     }
 }
 
-/// The wait for the additions of a body that has ended. Dropped, it names those that are left.
+/// The wait for the additions of a body that has ended. Logs those that are left when it is dropped.
 struct Settling {
     attempt: Arc<Attempt>,
     unsettled: Unsettled,

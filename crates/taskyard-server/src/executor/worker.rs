@@ -43,7 +43,7 @@ pub(super) trait Home: Sized + 'static {
     /// Makes a body.
     fn make(run: Run, context: TaskContext) -> Self::Body;
 
-    /// A body that may run anywhere, as one of its own.
+    /// Converts a body that may run anywhere.
     fn adapt(body: AsyncBody) -> Self::Body;
 
     /// Where a pending body of this worker runs.
