@@ -179,6 +179,9 @@ class _Addition:
     def withdraw(self) -> None:
         self._addition.withdraw()
 
+    def refusal(self, learn: bool) -> Exception | None:
+        return self._addition.refusal(learn)
+
 
 class Requested:
     """The port of a queue that was made for one request: every wait has the request's time limit."""

@@ -18,6 +18,7 @@ from . import _codec, _escape, _json, _loggers, _uncommitted
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
+    from ._additions import Addition
     from ._refs import QueuedTaskRef
     from ._transaction import PendingRef
     from .progress import ProgressTracker
@@ -82,6 +83,12 @@ class Running:
         self.interrupts = 0
         #: Number of its current waits for other tasks.
         self.rests = 0
+        #: Additions of its body that are not known to be stored; None if it has added nothing. Kept by ``_additions``.
+        self.additions: list[Addition] | None = None
+        #: How many of them are kept before those that are stored are forgotten.
+        self.additions_most = 0
+        #: Its body has ended: later additions of its sub-tasks are not waited for.
+        self.has_returned = False
         #: Tasks that its body added on async connections.
         self.bound: dict[int, PendingRef] = {}
 

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core, _exit_code, _families, _hooks, _loops, _port, _request
+from . import _additions, _core, _exit_code, _families, _hooks, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
 from ._loops import Answer, awaited
@@ -247,6 +247,9 @@ class QueuedTasks(metaclass=_Meta):
         additions, or 64 MiB) waits for a database that is away, or that has written or opened nothing for five seconds.
         While it is writing, a full buffer only slows this call down: it blocks its thread, and in a coroutine the event
         loop, until there is room. A loop that awaits ``get_task_id()`` regularly never reaches that.
+
+        In a task's body the reference need not be awaited: the success of the attempt is stored only once the task is, and
+        what the database refuses fails the attempt.
         """
         options = self._defaults
         if kwargs:
@@ -305,8 +308,10 @@ class QueuedTasks(metaclass=_Meta):
             if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
                 refs = self._push_with_hooks(port, calls)
             else:
-                addition = port.add([prepare(port, call) for call in calls])
+                drafts = [prepare(port, call) for call in calls]
+                addition = port.add(drafts)
                 refs = [QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)]
+                _additions.note(refs, drafts[0]["kind"])
         if log.isEnabledFor(logging.DEBUG):
             for call in calls:
                 log.debug("added task %s: %s", call.id, getattr(call.function, "__qualname__", call.function))
@@ -341,6 +346,7 @@ class QueuedTasks(metaclass=_Meta):
             refs: list[QueuedTaskRef[Any]] = [
                 QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)
             ]
+            _additions.note(refs, seen[0].kind)
             self._after_create(refs, seen)
             return refs
 
@@ -365,6 +371,7 @@ class QueuedTasks(metaclass=_Meta):
         pending.add_done_callback(_creating.discard)
         for ref in refs:
             ref._pending = pending
+        _additions.note(refs, seen[0].kind)
         return refs
 
     def _after_create(self, refs: list[QueuedTaskRef[Any]], seen: list[NewTask]) -> None:

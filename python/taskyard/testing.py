@@ -143,7 +143,7 @@ class ManualTasks(QueuedTasks):
         return any(is_about_to_run(task) for task in unfinished)
 
     async def _is_busy_with_additions(self) -> bool:
-        # A body that has ended may have added tasks that are not stored yet.
+        # Tasks that the sub-tasks of a body added after its end may not be stored yet.
         await self.flush()
         return await self._is_busy()
 

@@ -6,6 +6,8 @@
 //! calls.
 
 mod adder;
+#[doc(hidden)]
+pub mod additions;
 mod ask;
 mod call;
 mod create_hooks;
@@ -37,6 +39,7 @@ use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Limits, Namespace, Result, Statement, TaskId};
 use adder::{Adder, Ticket, Verb};
+use additions::Additions;
 use waiter::Waiter;
 use watch::Hub;
 
@@ -105,6 +108,8 @@ pub struct Client {
     hub: Arc<Hub>,
     keys: Arc<dyn Keys>,
     hooks: Arc<CreateHooks>,
+    /// Of the task's body that this handle was made for.
+    additions: Option<Arc<Additions>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -122,7 +127,17 @@ impl Client {
         let adder = Adder::start(Arc::clone(&store), Arc::clone(&config), &runtime);
         let waiter = Waiter::new(Arc::clone(&store), Arc::clone(&config), runtime.clone());
         let hub = Hub::new(Arc::clone(&store), runtime.clone());
-        Self { store, config, adder, waiter, hub, keys: Arc::new(NoKeys), hooks: Arc::default(), runtime }
+        Self {
+            store,
+            config,
+            adder,
+            waiter,
+            hub,
+            keys: Arc::new(NoKeys),
+            hooks: Arc::default(),
+            additions: None,
+            runtime,
+        }
     }
 
     /// Sets the keys for payloads from another language's serialiser.
@@ -219,6 +234,8 @@ impl Client {
     /// the set too. If the client's runtime has only one thread (the `current_thread` flavor), nothing could be written
     /// meanwhile: there it fails at once, and [`Client::add`] is the way to wait.
     ///
+    /// Called by a task's body, the addition is decided before the body's success is stored: see `TaskContext::client`.
+    ///
     /// Additions that are left when the last handle is dropped, or when the runtime ends, are written within five
     /// seconds. A task that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).
     ///
@@ -277,8 +294,10 @@ impl Client {
 
     fn push_tasks<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         crate::graph::check_cycles(&tasks)?;
-        let ids = ids(&tasks);
-        let tasks = self.refs(ids, &self.adder.push(tasks)?);
+        let (ids, noting) = (ids(&tasks), self.noting(&tasks));
+        let ticket = self.adder.push(tasks)?;
+        noting.pushed(&ticket);
+        let tasks = self.refs(ids, &ticket);
         self.tell_when_stored(&tasks);
         Ok(tasks)
     }

@@ -3,6 +3,7 @@
 //! An attempt is decided exactly once here ([`Attempt::conclude`]): by the end of its body, by the watchdog that gave
 //! up its thread, or by the shutdown that released it. Later decisions are ignored, as the database would ignore them.
 
+mod additions;
 mod failure_log;
 mod live;
 mod verdict;
@@ -11,10 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use taskyard_core::client::additions::Additions;
 use taskyard_core::rest::SlotRelease;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
-use taskyard_core::{ClaimId, Failure, TaskId};
+use taskyard_core::{ClaimId, Client, Failure, TaskId};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
@@ -65,6 +67,10 @@ pub(crate) struct Attempt {
     span: OnceLock<Span>,
     /// Set if the child process logs the failure.
     logged_elsewhere: AtomicBool,
+    /// The additions of its body; made when the body adds without waiting or asks for the client.
+    additions: OnceLock<Arc<Additions>>,
+    client: OnceLock<Box<Client>>,
+    is_settling: AtomicBool,
 }
 
 impl Attempt {
@@ -103,6 +109,9 @@ impl Attempt {
             rests: AtomicUsize::new(0),
             span: OnceLock::new(),
             logged_elsewhere: AtomicBool::new(false),
+            additions: OnceLock::new(),
+            client: OnceLock::new(),
+            is_settling: AtomicBool::new(false),
         })
     }
 
@@ -247,6 +256,7 @@ impl Attempt {
         if self.decided.swap(true, Ordering::AcqRel) {
             return None;
         }
+        self.leave_additions();
         let failure = self.failure_log(&outcome);
         let finish =
             Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };

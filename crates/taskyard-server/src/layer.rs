@@ -25,6 +25,7 @@ use send_wrapper::SendWrapper;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::attempt::{Attempt, End};
 use crate::engine::lock;
 use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
 
@@ -116,6 +117,17 @@ pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskCo
     match surrounded(&context) {
         Some(body) => block_on_thread(&context, body),
         None => call(context),
+    }
+}
+
+/// Blocks this thread, on which a blocking body has ended, until the body's additions are decided; returns how the attempt ends.
+pub(crate) fn settled_on_thread(attempt: &Arc<Attempt>, end: End) -> End {
+    match attempt.after_body(end) {
+        Ok(end) => end,
+        Err(settling) => {
+            let context = TaskContext(attempt.clone());
+            attempt.run(|| block_on_thread(&context, settling)).map_or_else(End::Panicked, End::Returned)
+        }
     }
 }
 

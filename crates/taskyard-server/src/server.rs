@@ -79,7 +79,7 @@ impl Server {
         let registry = registry.without_skipped();
         config.check()?;
         panics::watch_places();
-        task_context::install_slots();
+        task_context::install();
         let caller = SharedRuntime::of_caller()?;
         let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();

@@ -137,6 +137,12 @@ impl TaskError {
         Self { wish, ..self }
     }
 
+    /// The same with another message.
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        self.failure.message = message;
+        self
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self {
             wish: Wish::Cancelled,

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import _codec, _forks, _hooks, _running
+from .. import _additions, _codec, _forks, _hooks, _running
 from ..errors import Fail, Retry, Snooze, TaskInterrupted, WrongState
 from ..worker import _ends, _executor
 from .base import Task, known_of
@@ -156,6 +156,12 @@ class Claim:
             error = raised
         if running.is_forked:
             _forks.end(error)
+        if running.additions is not None:
+            try:
+                await _additions.settled(running, error)
+            except BaseException as raised:
+                error = raised
+        running.has_returned = True
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)

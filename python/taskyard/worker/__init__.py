@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .. import _codec, _core, _forks, _hooks, _identity, _port, _resolve
+from .. import _additions, _codec, _core, _forks, _hooks, _identity, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
 from ..errors import Fail, Retry, Snooze
 from . import _ends, _executor, _fit
@@ -348,15 +348,32 @@ class Worker:
             error = raised
         if self.is_forked:
             _forks.end(error)
+        if running.additions is not None:
+            error, stage = await self._settled(running, error, stage)
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
                 if error is None:
                     error = raised
+            if running.additions is not None:
+                error, stage = await self._settled(running, error, stage)
+        running.has_returned = True
         if error is not None and running.calls:
             await _executor.ended(running, lambda: self._ended)
         self._report(running, target, data, error, stage)
+
+    async def _settled(self, running: Running, error: BaseException | None, stage: str) -> tuple[BaseException | None, str]:
+        """Waits for the additions of a body; returns how the attempt ends, and the stage of that."""
+        # Its thread is free.
+        self._unseat(running)
+        self._flush()
+        try:
+            await _additions.settled(running, error)
+        except BaseException as raised:
+            if error is None or isinstance(error, Snooze):
+                return raised, "running"
+        return error, stage
 
     async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert target.function is not None

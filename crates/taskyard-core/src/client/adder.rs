@@ -60,6 +60,21 @@ impl Ticket {
         self.settled().await
     }
 
+    /// Returns whether the caller has asked for the outcome.
+    pub(super) fn is_observed(&self) -> bool {
+        self.observed.load(Ordering::Relaxed)
+    }
+
+    /// Marks the outcome as reported; returns whether it was before.
+    pub(super) fn observe(&self) -> bool {
+        self.observed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns the id of its first task, and its number of tasks.
+    pub(super) fn tasks(&self) -> (TaskId, usize) {
+        (self.first, self.tasks)
+    }
+
     /// Waits until the group is written or refused, without marking the outcome as observed.
     pub(super) async fn settled(&self) -> &Result<Vec<Added>> {
         loop {

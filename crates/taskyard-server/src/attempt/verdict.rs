@@ -30,7 +30,7 @@ pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
         End::Returned(Err(error)) => refuse(attempt, error),
         End::Panicked(failure) => retry_or_fail(claimed, TaskError::of(failure)),
         End::TimedOut | End::Interrupted(Interrupt::Timeout) => {
-            retry_or_fail(claimed, TaskError::of(timed_out(claimed)))
+            retry_or_fail(claimed, TaskError::of(timed_out(attempt)))
         }
         End::Interrupted(Interrupt::Asked) => Outcome::Interrupted,
         // A body that can be interrupted has begun, so the outcome is not a release.
@@ -78,7 +78,11 @@ pub(super) fn retry_or_fail(claimed: &Claimed, error: TaskError) -> Outcome {
     }
 }
 
-fn timed_out(claimed: &Claimed) -> Failure {
-    let limit = claimed.timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
-    Failure::new("TimeoutError", format!("the task did not end within its timeout of {limit} s"))
+fn timed_out(attempt: &Attempt) -> Failure {
+    let limit = attempt.claimed.timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
+    let mut message = format!("the task did not end within its timeout of {limit} s");
+    if attempt.is_settling() {
+        message.push_str(": its body had ended, and tasks that it added were not stored by then");
+    }
+    Failure::new("TimeoutError", message)
 }

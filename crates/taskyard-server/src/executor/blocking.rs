@@ -14,7 +14,7 @@ use super::room::Pace;
 use super::running::{RunSite, Running};
 use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
 use crate::engine::lock;
-use crate::layer::blocking_body;
+use crate::layer::{blocking_body, settled_on_thread};
 use crate::{Run, TaskContext};
 
 #[derive(Default)]
@@ -228,5 +228,7 @@ fn work(pool: &Arc<Pool>) {
 fn call(attempt: &Arc<Attempt>, run: Run, handle: &tokio::runtime::Handle) -> End {
     let Run::Blocking(body) = run else { unreachable!("async bodies have workers") };
     let _runtime = handle.enter();
-    attempt.run(|| blocking_body(body, TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned)
+    let end =
+        attempt.run(|| blocking_body(body, TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned);
+    settled_on_thread(attempt, end)
 }

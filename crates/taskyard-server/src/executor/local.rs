@@ -12,7 +12,7 @@ use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::worker::{Home, Worker, WorkerFace, work};
 use crate::layer::{async_body, local_body};
-use crate::{LocalBody, Run, TaskContext, panics};
+use crate::{AsyncBody, LocalBody, Run, TaskContext, panics};
 
 pub(super) struct Local;
 
@@ -29,6 +29,10 @@ impl Home for Local {
             Run::Local(make) => local_body(make, context),
             Run::Blocking(_) => unreachable!("blocking bodies have threads of their own"),
         }
+    }
+
+    fn adapt(body: AsyncBody) -> LocalBody {
+        body
     }
 
     fn site(face: &Arc<WorkerFace>, _: &Arc<Pending<Self>>) -> RunSite {

@@ -76,7 +76,14 @@ impl<H: Home> Pending<H> {
             Err(failure) => End::Panicked(failure),
         };
         drop_body(running, &mut held);
-        Poll::Ready(Some(end))
+        match running.attempt.after_body(end) {
+            Ok(end) => Poll::Ready(Some(end)),
+            Err(settling) => {
+                *held = Some(H::adapt(settling));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     /// Drops the body; returns false if it has ended or moved to another task.

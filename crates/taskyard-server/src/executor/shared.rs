@@ -125,6 +125,10 @@ impl Home for Shared {
         }
     }
 
+    fn adapt(body: AsyncBody) -> AsyncBody {
+        body
+    }
+
     fn site(face: &Arc<WorkerFace>, pending: &Arc<Pending<Self>>) -> RunSite {
         let pending = pending.clone();
         RunSite::Shared { worker: face.clone(), revive: Box::new(move |running| pending.revive(running)) }

@@ -25,7 +25,7 @@ use super::pool::Pool;
 use super::running::{RunSite, Running};
 use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
 use crate::engine::{Ended, lock};
-use crate::{BodyResult, Run, TaskContext};
+use crate::{AsyncBody, BodyResult, Run, TaskContext};
 
 /// Maximum number of tasks started in a row before the runtime's other tasks get their turn.
 const ROW_MAX: u32 = 64;
@@ -42,6 +42,9 @@ pub(super) trait Home: Sized + 'static {
 
     /// Creates a body.
     fn make(run: Run, context: TaskContext) -> Self::Body;
+
+    /// Converts a body that may run anywhere.
+    fn adapt(body: AsyncBody) -> Self::Body;
 
     /// Returns where a pending body of this worker runs.
     fn site(face: &Arc<WorkerFace>, pending: &Arc<Pending<Self>>) -> RunSite;
@@ -401,8 +404,16 @@ async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued) -> Option<bool>
             return Some(false);
         }
     };
-    if let Some(ended) = attempt.conclude(judge(&attempt, end)) {
-        lock(&polls.ends).push(ended);
+    match attempt.after_body(end) {
+        Ok(end) => {
+            if let Some(ended) = attempt.conclude(judge(&attempt, end)) {
+                lock(&polls.ends).push(ended);
+            }
+            Some(true)
+        }
+        Err(settling) => {
+            pending::adopt(worker, attempt, H::adapt(settling));
+            Some(false)
+        }
     }
-    Some(true)
 }

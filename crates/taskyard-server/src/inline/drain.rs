@@ -45,6 +45,7 @@ pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Ar
     registry.check_kinds()?;
     let registry = registry.without_skipped();
     crate::panics::watch_places();
+    crate::task_context::install();
     let caller = Handle::try_current().ok();
     let (send, receive) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("taskyard-drain".into()).spawn(move || {

@@ -88,6 +88,7 @@ pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> Bo
     if telling.hooks.is_empty() {
         return result;
     }
+    let result = context.0.settled(result).await;
     telling.end = match &result {
         Ok(result) => BodyEnd::Returned(result.as_slice().into()),
         Err(error) => BodyEnd::Failed(error.clone().into_error()),

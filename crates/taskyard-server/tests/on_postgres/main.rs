@@ -9,6 +9,8 @@ mod database;
 mod outages;
 mod refused_schedules;
 
+#[path = "../server/additions.rs"]
+mod additions;
 #[path = "../server/bodies.rs"]
 mod bodies;
 #[path = "../server/child.rs"]

@@ -6,6 +6,8 @@
 
 mod shared_workers;
 
+#[path = "../server/additions.rs"]
+mod additions;
 #[path = "../server/bodies.rs"]
 mod bodies;
 #[path = "../server/context.rs"]

@@ -7,6 +7,8 @@ mod database;
 mod lost;
 mod ranges;
 
+#[path = "../server/additions.rs"]
+mod additions;
 #[path = "../server/bodies.rs"]
 mod bodies;
 #[path = "../server/child.rs"]
