@@ -130,7 +130,7 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         # Plain JSON in every case: the worker converts it by the function's annotations.
         draft["payload"], references = _codec.encode_plain(call.args, call.kwargs)
     elif _identity.is_task_object(function):
-        from ._tasks.travel import describe as describe_object
+        from ._tasks.task_codec import describe as describe_object
 
         options = merge(type(function).__taskyard_options__, options)
         references = []

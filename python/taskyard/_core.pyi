@@ -68,7 +68,7 @@ class Channel:
         also: list[str],
         message: str,
         traceback: str | None,
-        wish: str,
+        directive: str,
         seconds: float,
     ) -> None: ...
     def interrupted(self, slot: int) -> None: ...

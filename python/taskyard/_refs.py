@@ -61,14 +61,14 @@ class Control(Answer[QueuedTaskState]):
         reply = await self._reply if inspect.isawaitable(self._reply) else self._reply
         answer = await _loops.answer(reply)
         if answer == "requested":
-            with _running.resting():
+            with _running.released_slot():
                 return QueuedTaskState((await _ended(self._port, self._id))["state"])
         return QueuedTaskState(answer["applied"])
 
     def _wait_now(self, timeout: float | None) -> QueuedTaskState:
         answer = _loops.answer_now(self._reply, timeout, "the answer", self._port)
         if answer == "requested":
-            with _running.resting():
+            with _running.released_slot():
                 found = _ended_now(self._port, self._id, timeout)
             return QueuedTaskState(found["state"])
         return QueuedTaskState(answer["applied"])
@@ -345,7 +345,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
         async def ended() -> Outcome[R_co]:
             try:
-                with _running.resting():
+                with _running.released_slot():
                     found = await (self._end() if bound is None else asyncio.wait_for(self._end(), bound))
                 return self._outcome(found)
             except asyncio.TimeoutError:
@@ -356,7 +356,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             until = math.inf if least is None else time.monotonic() + least
             id = self._id_now(least)
             try:
-                with _running.resting():
+                with _running.released_slot():
                     found = self._end_now(id, None if least is None else max(0.0, until - time.monotonic()))
             except WaitTimeout:
                 raise WaitTimeout(_not_ended(id, least, self._found_now())) from None

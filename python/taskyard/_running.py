@@ -354,13 +354,13 @@ def require() -> Running:
     return running
 
 
-class resting:
+class released_slot:
     """Context manager that releases the slot of a task in its worker while its body waits for other tasks."""
 
     def __enter__(self) -> None:
         self._running = running = current.get()
         if running is not None and running.worker is not None and not running.over:
-            running.worker.rest(running)
+            running.worker.release_slot(running)
         else:
             self._running = None
 

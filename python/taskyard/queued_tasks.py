@@ -18,9 +18,9 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _additions, _core, _exit_code, _families, _hooks, _loops, _port, _request
+from . import _additions, _core, _exit_code, _graphs, _hooks, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
-from ._families import Group
+from ._graphs import Group
 from ._loops import Answer, awaited
 from ._options import RetryPolicy, Unique, check_names, count, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
@@ -269,7 +269,7 @@ class QueuedTasks(metaclass=_Meta):
         made: list[Call] = []
         ids: set[str] = set()
         for given in calls:
-            call = _families.made(given, "add_tasks")
+            call = _graphs.made(given, "add_tasks")
             call.options = merge(self._defaults, call.options)
             if "connection" in call.options:
                 raise InvalidArgument("add_tasks writes a transaction of its own; use add_task(..., connection=...)")
@@ -283,15 +283,15 @@ class QueuedTasks(metaclass=_Meta):
         """Adds all of these tasks and ``then``, or none. ``then`` runs once, when all of them have ended, however they
         ended. Its first argument is the list of their results, with a ``TaskFailed`` for one that has none. Calls and
         ``then`` are ``tasks.call(f, ...)``, ``(f, argument, ...)`` or a function without further arguments."""
-        return _families.add_before(self, calls, then, "run", "add_group")
+        return _graphs.add_before(self, calls, then, "run", "add_group")
 
     def add_fan_in(self, calls: Iterable[Any], then: Any) -> Group[Any]:
         """Like :meth:`add_group`, but ``then`` runs only if all are done, and fails with the first that fails for good."""
-        return _families.add_before(self, calls, then, None, "add_fan_in")
+        return _graphs.add_before(self, calls, then, None, "add_fan_in")
 
     def add_chain(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
         """Adds all of these tasks or none. The first argument of each is the result of the one before it."""
-        return _families.add_chain(self, calls)
+        return _graphs.add_chain(self, calls)
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
         """Returns a call for ``add_tasks``, with options as in :meth:`add_task`; it can be a parent before it is added."""
@@ -597,6 +597,6 @@ def _pending(call: Call) -> list[asyncio.Task[None]]:
     """Returns the unfinished additions of a call's parents."""
     return [
         parent._pending
-        for parent in _families.arguments_of(call)
+        for parent in _graphs.arguments_of(call)
         if isinstance(parent, QueuedTaskRef) and parent._pending is not None and not parent._pending.done()
     ]

@@ -21,7 +21,7 @@ from typing_extensions import Self, TypeVarTuple, Unpack
 
 from . import _port, _request
 from ._calls import Call as Call
-from ._families import Group as Group
+from ._graphs import Group as Group
 from ._loops import Answer
 from ._options import OnParentFailure, Options, Runtime, Seconds, Serializer
 from ._options import RetryPolicy as RetryPolicy

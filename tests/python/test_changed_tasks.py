@@ -12,10 +12,10 @@ import pytest
 from support.project import Project
 from taskyard import InvalidArgument, _dataclasses, _restore, register_aliases
 from taskyard._codec import decode_call
-from taskyard._tasks import newer
-from taskyard._tasks.travel import encode
+from taskyard._tasks import class_changes
+from taskyard._tasks.task_codec import encode
 from taskyard.tasks import Task
-from taskyard.worker import _fit
+from taskyard.worker import _validation
 
 
 def test_a_class_of_tasks_with_a_new_field() -> None:
@@ -52,7 +52,7 @@ class Mail(Task):
 def as_now(cls: type[Task], task: Task) -> dict[str, Any]:
     """Returns the attributes of a stored task as a worker passes them to a newer class."""
     data, _ = encode(task, 64, False)
-    return vars(cls.from_payload(_fit.class_attributes(cls, decode_call(data, {}))))
+    return vars(cls.from_payload(_validation.class_attributes(cls, decode_call(data, {}))))
 
 
 def test_a_class_of_tasks_whose_init_changed() -> None:
@@ -151,7 +151,12 @@ def test_a_class_that_is_what_it_was_is_not_examined_with_each_value(monkeypatch
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args: (looks.append(name), real(*args))[1])
 
-    for module, name in ((newer, "_parameters"), (_restore, "renamed"), (_restore, "_fields"), (_dataclasses, "_made")):
+    for module, name in (
+        (class_changes, "_parameters"),
+        (_restore, "renamed"),
+        (_restore, "_fields"),
+        (_dataclasses, "_made"),
+    ):
         noted(module, name)
     assert as_now(Mail, task) == first == {"to": "ada", "cc": Model(x=1, point=Point(2, 3))}
     assert not looks

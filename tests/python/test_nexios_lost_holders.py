@@ -17,7 +17,7 @@ from support.taken import Echo, Waiting, begun, fresh_gates, gates, seen
 from support.waiting import eventually_async
 from taskyard import _core
 from taskyard._tasks import claim as claims
-from taskyard._tasks import held
+from taskyard._tasks import pull_server
 from taskyard.errors import DatabaseError
 from taskyard.tasks import TaskQueue, TaskStatus
 
@@ -55,8 +55,8 @@ async def test_trap_09_a_cancelled_worker_leaves_nothing_behind(queue: TaskQueue
 
 async def test_callers_that_find_the_server_ended_share_the_next_one(queue: TaskQueue) -> None:
     assert await queue.dequeue(timeout=0) is None
-    engine, loop = next((engine, loop) for engine, by_loop in held._held.items() for loop in by_loop)
-    ended = held._held[engine][loop]
+    engine, loop = next((engine, loop) for engine, by_loop in pull_server._servers.items() for loop in by_loop)
+    ended = pull_server._servers[engine][loop]
     assert ended._server is not None and ended._keeper is not None
     # The end of the task waits until the gate opens.
     gate, is_closed = asyncio.Event(), asyncio.Event()
@@ -72,23 +72,23 @@ async def test_callers_that_find_the_server_ended_share_the_next_one(queue: Task
     ended._keeper.cancel()
     await asyncio.wait({ended._keeper})
     ended._is_closed = False
-    held._held[engine][loop] = ended
+    pull_server._servers[engine][loop] = ended
     ended._keeper = asyncio.create_task(keep())
     await asyncio.sleep(0)
-    first = asyncio.create_task(held.of(engine))
+    first = asyncio.create_task(pull_server.of(engine))
     await asyncio.wait_for(is_closed.wait(), 20)
-    second = await held.of(engine)
+    second = await pull_server.of(engine)
     gate.set()
     assert await first is second is not ended
-    assert held._held[engine][loop] is second
+    assert pull_server._servers[engine][loop] is second
 
 
 async def test_a_server_that_ends_before_its_worker_is_ready_ends_the_wait(queue: TaskQueue) -> None:
     assert await queue.dequeue(timeout=0) is None
-    (found,) = (found for by_loop in held._held.values() for found in by_loop.values())
+    (found,) = (found for by_loop in pull_server._servers.values() for found in by_loop.values())
     ours, theirs = socket.socketpair()
     with theirs:
-        found.hand = held.Hand(_core.Channel(ours.detach()), found)
+        found.worker = pull_server.PullWorker(_core.Channel(ours.detach()), found)
         waiting = asyncio.create_task(found.ready())
         await asyncio.sleep(0)
         assert found._server is not None
@@ -274,9 +274,9 @@ async def test_a_holder_remembers_only_what_it_holds(queue: TaskQueue) -> None:
     assert first is not None
     while (task := await queue.dequeue()) is not None:
         await queue.complete_task(task.id, await task.execute())
-    held = first._taskyard.claim.hand.held  # type: ignore[union-attr]
-    assert sum(len(owned) for owned in held._owned.values()) <= 2 and len(claims.taken.get()) <= 2
-    assert len(held.hand.claims) == 1 and not held.hand.arrived  # type: ignore[union-attr]
+    pull_server = first._taskyard.claim.worker.pull_server  # type: ignore[union-attr]
+    assert sum(len(owned) for owned in pull_server._owned.values()) <= 2 and len(claims.taken.get()) <= 2
+    assert len(pull_server.worker.claims) == 1 and not pull_server.worker.arrived  # type: ignore[union-attr]
 
 
 def test_closing_without_a_loop_gives_back(database: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 import typing_extensions
 from fastapi import Depends
 from pydantic import Field, StringConstraints
-from support.foreign import fitted, refused
+from support.plain_json import fitted, refused
 from support.project import Project
 from taskyard import (
     INJECTED,
@@ -33,7 +33,7 @@ from taskyard import (
     _resolve,
 )
 from taskyard._codec import Payload, decode_call
-from taskyard.worker import Embedded, _fit
+from taskyard.worker import Embedded, _validation
 
 if TYPE_CHECKING:
     from elsewhere import CurrentUser, Missing
@@ -173,7 +173,7 @@ def test_results_of_plain_json_that_stand_in_objects() -> None:
         encoded = json.dumps({"args": [value], "kwargs": {}, "lang": "python"}).encode()
         read = {id: functools.partial(lambda found: found, found) for id, found in results.items()}
         payload = decode_call(encoded, {}, read, frozenset(results))
-        return _fit.arguments(function, payload)[0][0]
+        return _validation.arguments(function, payload)[0][0]
 
     def by_number(value: dict[int, Order]) -> None: ...
     def by_pair(value: dict[tuple[int, int], list[dt.date]]) -> None: ...
@@ -244,7 +244,7 @@ def test_a_function_is_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fitted(checked, "1", [2]) == ([1, Point(2)], {}) and called == [1]
     called.clear()
     # As if pydantic were not installed.
-    monkeypatch.setattr(_fit, "_known", _hints.Cache(_fit._places))
+    monkeypatch.setattr(_validation, "_known", _hints.Cache(_validation._places))
     monkeypatch.setitem(sys.modules, "pydantic", None)
     for function in (plain, within):
         refused("not a type that can be checked", function, {"a": [1]})
@@ -274,7 +274,7 @@ def test_one_annotation_that_has_no_meaning_takes_nothing_from_the_others() -> N
     assert fitted(returns, "1") == ([1], {})
     # Values that the client encoded are exact.
     payload = Payload([1, 2], {}, True, None)
-    assert _fit.arguments(unclear, payload) == ([1, 2], {})
+    assert _validation.arguments(unclear, payload) == ([1, 2], {})
 
 
 def by_words(x: int, who: Annotated[Missing, Depends(user)] = "caller") -> None: ...
@@ -413,7 +413,7 @@ def test_hooks_and_execute_are_not_injected_into() -> None:
         def execute(self, who: str = Depends(user)) -> None: ...  # type: ignore[override]
 
     with pytest.raises(FunctionRefused, match="`who`"):
-        _fit.class_attributes(Injects, Payload([], {}, False, None))
+        _validation.class_attributes(Injects, Payload([], {}, False, None))
 
 
 # ------------------------------------------------------------------------------------------------------- in a database

@@ -13,9 +13,9 @@ from pydantic import Field
 from support.project import Project
 from taskyard import FunctionRefused, InvalidArgument, _identity
 from taskyard._codec import Payload
-from taskyard._tasks.travel import looked_at
+from taskyard._tasks.task_codec import looked_at
 from taskyard.tasks import BackgroundTask, Task
-from taskyard.worker import _fit
+from taskyard.worker import _validation
 
 if TYPE_CHECKING:
     from elsewhere import Missing
@@ -108,7 +108,7 @@ class Data(Task):
 
 
 def given(cls: Any, **attributes: Any) -> dict[str, Any]:
-    return _fit.class_attributes(cls, Payload([], attributes, False, None))
+    return _validation.class_attributes(cls, Payload([], attributes, False, None))
 
 
 def test_annotated_names_and_parameters_are_given() -> None:
@@ -171,10 +171,10 @@ def test_nothing_else_is(cls: Any, name: str) -> None:
 
 
 def test_the_client_gives_what_it_stored() -> None:
-    assert _fit.class_attributes(Mail, Payload([], {"unknown": (1,)}, True, None)) == {"unknown": (1,)}
+    assert _validation.class_attributes(Mail, Payload([], {"unknown": (1,)}, True, None)) == {"unknown": (1,)}
     for payload in (Payload([1], {}, False, None), Payload([1], {}, True, None)):
         with pytest.raises(InvalidArgument, match="arguments without names"):
-            _fit.class_attributes(Mail, payload)
+            _validation.class_attributes(Mail, payload)
 
 
 def test_a_dataclass_wants_its_fields() -> None:

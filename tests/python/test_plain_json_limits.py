@@ -14,7 +14,7 @@ import pydantic
 import pytest
 import typing_extensions
 from pydantic import Field, StringConstraints
-from support.foreign import fitted, refused
+from support.plain_json import fitted, refused
 from taskyard.worker import _convert
 
 Positive = Annotated[int, Field(ge=1)]

@@ -118,7 +118,7 @@ PILLS: list[tuple[str, str, str, str]] = [
 ]
 
 
-def test_pills(project: Project) -> None:
+def test_poison_tasks(project: Project) -> None:
     project.write("app.py", APP)
     calls = []
     for number, (name, options, _, _) in enumerate(PILLS):

@@ -14,7 +14,7 @@ use crate::settings::{Flags, Found, find};
 
 /// Settings and keys of the project that contains the working directory.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct ProjectContext {
     /// The settings in force; `database` is always set.
     pub settings: Settings,
     root: Root,
@@ -23,7 +23,7 @@ pub struct Place {
     is_default_database: bool,
 }
 
-impl Place {
+impl ProjectContext {
     /// Reads the settings from files, environment and arguments. `values` are settings of the caller, by name; they and
     /// `database` take precedence.
     ///

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::project::{self, Root};
 use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
-use crate::trust::Distrust;
+use crate::trust::Untrusted;
 
 /// Exit code of a check if the application adds its tasks to another database (`taskyard.worker`).
 const EXIT_OTHER_DATABASE: i32 = 5;
@@ -142,7 +142,7 @@ pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Opti
 
 /// Checks that a module's file and the packages that contain it are trusted, as far as they lie below the directory. Workers
 /// check the other modules that they import from there (`_trust.py`).
-fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Distrust> {
+fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Untrusted> {
     let mut path = directory.to_owned();
     for part in module.split(':').next().unwrap_or_default().split('.') {
         path.push(part);

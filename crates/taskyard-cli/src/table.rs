@@ -20,7 +20,7 @@ const CUT_MIN: usize = 8;
 const STATES: [&str; 3] = ["STATE", "LAST END", "OUTCOME"];
 
 /// A table that is being filled.
-pub(crate) struct Grid {
+pub(crate) struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
     /// Whether rows may be longer than the terminal is wide.
@@ -33,7 +33,7 @@ struct Column {
     is_optional: bool,
 }
 
-impl Grid {
+impl Table {
     /// Creates a table with these headings. A prefix `>` marks a column of numbers, a prefix `?` a column that a narrow terminal
     /// does not show. If all headings are empty, there is no line of headings.
     pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
@@ -205,11 +205,11 @@ mod tests {
 
     const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-    fn tasks() -> Grid {
-        let mut grid = Grid::new(["ID", "STATE", "NAME", "?QUEUE", "?>ATTEMPT", "ADDED", "WHY"]);
-        grid.row([ID, "enqueued", "app.mail:send_newsletter", "newsletters", "1", "3m 20s ago", ""]);
-        grid.row([ID, "failed", "app.mail:send", "mail", "12", "2d 3h ago", "ValueError: \u{1b} a\nlong message"]);
-        grid
+    fn tasks() -> Table {
+        let mut table = Table::new(["ID", "STATE", "NAME", "?QUEUE", "?>ATTEMPT", "ADDED", "WHY"]);
+        table.row([ID, "enqueued", "app.mail:send_newsletter", "newsletters", "1", "3m 20s ago", ""]);
+        table.row([ID, "failed", "app.mail:send", "mail", "12", "2d 3h ago", "ValueError: \u{1b} a\nlong message"]);
+        table
     }
 
     #[test]
@@ -241,12 +241,12 @@ mod tests {
 
     #[test]
     fn a_long_value_goes_on_below_itself() {
-        let mut grid = Grid::new(["", ""]);
-        grid.row(["id", ID]);
-        grid.row(["health", "no server is alive; one task is parked"]);
+        let mut table = Table::new(["", ""]);
+        table.row(["id", ID]);
+        table.row(["health", "no server is alive; one task is parked"]);
         let style = Style { width: Some(30), colours: false };
         assert_eq!(
-            grid.render(style),
+            table.render(style),
             format!("id      {ID}\nhealth  no server is alive;\n        one task is parked")
         );
     }

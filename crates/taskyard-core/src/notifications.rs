@@ -7,17 +7,17 @@ use tokio::sync::watch;
 
 /// A signal that coalesces: any number of notifications between two reads count as one.
 #[derive(Debug)]
-pub struct Bell(watch::Sender<u64>);
+pub struct Notification(watch::Sender<u64>);
 
-impl Default for Bell {
+impl Default for Notification {
     fn default() -> Self {
         Self(watch::Sender::new(0))
     }
 }
 
-impl Bell {
+impl Notification {
     /// Notifies every listener.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         self.0.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -28,13 +28,13 @@ impl Bell {
     }
 }
 
-/// A listener of a [`Bell`].
+/// A listener of a [`Notification`].
 #[derive(Clone, Debug)]
 pub struct Listener(watch::Receiver<u64>);
 
 impl Listener {
-    /// Waits for a notification since the last call. Never returns once the [`Bell`] has been dropped.
-    pub async fn heard(&mut self) {
+    /// Waits for a notification since the last call. Never returns once the [`Notification`] has been dropped.
+    pub async fn notified(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -42,23 +42,23 @@ impl Listener {
 
     /// Returns whether there was a notification since the last call, and clears it.
     pub fn take(&mut self) -> bool {
-        let rang = self.0.has_changed().unwrap_or(false);
-        if rang {
+        let notified = self.0.has_changed().unwrap_or(false);
+        if notified {
             self.0.mark_unchanged();
         }
-        rang
+        notified
     }
 }
 
 /// The notifications that a store sends.
 #[derive(Debug, Default)]
-pub struct Bells {
+pub struct Notifications {
     /// Tasks were added or released, or a timer became due earlier: servers look for work.
-    pub work: Bell,
+    pub work: Notification,
     /// Tasks reached a final state: waiters check their tasks.
-    pub finished: Bell,
+    pub finished: Notification,
     /// A running task is to be cancelled or stopped: servers send a heartbeat at once.
-    pub signal: Bell,
+    pub signal: Notification,
     /// Schedules were stored, changed or removed: servers plan again.
-    pub schedules: Bell,
+    pub schedules: Notification,
 }

@@ -36,7 +36,7 @@ pub fn password_line_at(text: &str) -> Option<usize> {
 /// Secrets begin after the `://` of an address, after a password keyword, after `user:`, and at the password of a line
 /// of a password file.
 #[must_use]
-pub fn conceal(text: &str) -> Cow<'_, str> {
+pub fn redact(text: &str) -> Cow<'_, str> {
     let address = text.find("://").map(|at| at + 3);
     let credentials = credentials_at(text).filter(|_| address.is_none());
     let line = password_line_at(text);
@@ -48,7 +48,7 @@ pub fn conceal(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::conceal;
+    use super::redact;
 
     #[test]
     fn only_what_may_be_a_password_is_left_out() {
@@ -67,7 +67,7 @@ mod tests {
             ("app:send", "app:send"),
             ("://", "://"),
         ] {
-            assert_eq!(conceal(text), shown);
+            assert_eq!(redact(text), shown);
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn get_all(store: &Inner, ids: &[TaskId]) -> Result<Vec<Option<
     let mut records: HashMap<TaskId, TaskRecord> = HashMap::with_capacity(ids.len());
     for chunk in ids.chunks(CHUNK_MAX) {
         let chunk: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
-        for row in store.pool.ask(Role::Ask, GET, &[(&chunk, Type::UUID_ARRAY)]).await? {
+        for row in store.pool.query_idempotent(Role::Client, GET, &[(&chunk, Type::UUID_ARRAY)]).await? {
             let record = record(&row)?;
             records.insert(record.id, record);
         }
@@ -58,8 +58,8 @@ async fn ids(store: &Inner, sql: &str, filter: &TaskFilter, edge: Option<TaskId>
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = store
         .pool
-        .ask(
-            Role::Ask,
+        .query_idempotent(
+            Role::Client,
             sql,
             &[
                 (&states, Type::INT2_ARRAY),
@@ -96,8 +96,8 @@ pub(crate) async fn count_all(store: &Inner, filter: &TaskFilter) -> Result<u64>
     let (states, place) = states_and_place(filter);
     let rows = store
         .pool
-        .ask(
-            Role::Ask,
+        .query_idempotent(
+            Role::Client,
             COUNT,
             &[
                 (&states, Type::INT2_ARRAY),
@@ -119,7 +119,7 @@ pub(crate) async fn finals(store: &Inner, ids: &[TaskId]) -> Result<Vec<Final>> 
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let sql =
         "SELECT id, state, result, error_type, error_message, error_traceback, encoded FROM taskyard.task_ends($1)";
-    let rows = store.pool.ask(Role::Ask, sql, &[(&ids, Type::UUID_ARRAY)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, sql, &[(&ids, Type::UUID_ARRAY)]).await?;
     rows.iter()
         .map(|row| {
             Ok(Final {
@@ -135,13 +135,13 @@ pub(crate) async fn finals(store: &Inner, ids: &[TaskId]) -> Result<Vec<Final>> 
 
 pub(crate) async fn present(store: &Inner, ids: &[TaskId]) -> Result<Vec<bool>> {
     let asked: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = store.pool.ask(Role::Ask, PRESENT, &[(&asked, Type::UUID_ARRAY)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, PRESENT, &[(&asked, Type::UUID_ARRAY)]).await?;
     let found = rows.iter().map(|row| get(row, 0).map(TaskId)).collect::<Result<HashSet<TaskId>>>()?;
     Ok(ids.iter().map(|id| found.contains(id)).collect())
 }
 
 pub(crate) async fn attempts(store: &Inner, id: TaskId) -> Result<Vec<Attempt>> {
-    let rows = store.pool.ask(Role::Ask, ATTEMPTS, &[(&id.0, Type::UUID)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, ATTEMPTS, &[(&id.0, Type::UUID)]).await?;
     rows.iter()
         .map(|row| {
             Ok(Attempt {
@@ -157,15 +157,17 @@ pub(crate) async fn attempts(store: &Inner, id: TaskId) -> Result<Vec<Attempt>> 
 }
 
 pub(crate) async fn context(store: &Inner, id: TaskId) -> Result<Option<Vec<u8>>> {
-    let rows = store.pool.ask(Role::Ask, CONTEXT, &[(&id.0, Type::UUID)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, CONTEXT, &[(&id.0, Type::UUID)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(get::<Option<Vec<u8>>>(row, 0)?.unwrap_or_else(|| b"{}".to_vec())))
 }
 
 pub(crate) async fn logs(store: &Inner, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows =
-        store.pool.ask(Role::Ask, LOGS, &[(&id.0, Type::UUID), (&after, Type::INT8), (&limit, Type::INT8)]).await?;
+    let rows = store
+        .pool
+        .query_idempotent(Role::Client, LOGS, &[(&id.0, Type::UUID), (&after, Type::INT8), (&limit, Type::INT8)])
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(StoredLogLine {
@@ -185,7 +187,7 @@ pub(crate) async fn logs(store: &Inner, id: TaskId, after: i64, limit: usize) ->
 }
 
 pub(crate) async fn parent_results(store: &Inner, id: TaskId) -> Result<Vec<ParentResult>> {
-    let rows = store.pool.ask(Role::Ask, PARENT_RESULTS, &[(&id.0, Type::UUID)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, PARENT_RESULTS, &[(&id.0, Type::UUID)]).await?;
     rows.iter()
         .map(|row| {
             Ok(ParentResult {
@@ -200,7 +202,7 @@ pub(crate) async fn parent_results(store: &Inner, id: TaskId) -> Result<Vec<Pare
 }
 
 pub(crate) async fn parent_sizes(store: &Inner, id: TaskId) -> Result<Vec<(TaskId, usize)>> {
-    let rows = store.pool.ask(Role::Ask, PARENT_SIZES, &[(&id.0, Type::UUID)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, PARENT_SIZES, &[(&id.0, Type::UUID)]).await?;
     rows.iter()
         .map(|row| Ok((TaskId(get(row, 0)?), usize::try_from(get::<i64>(row, 1)?).unwrap_or(usize::MAX))))
         .collect()
@@ -208,12 +210,13 @@ pub(crate) async fn parent_sizes(store: &Inner, id: TaskId) -> Result<Vec<(TaskI
 
 pub(crate) async fn children(store: &Inner, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = store.pool.ask(Role::Ask, CHILDREN, &[(&id.0, Type::UUID), (&limit, Type::INT8)]).await?;
+    let rows =
+        store.pool.query_idempotent(Role::Client, CHILDREN, &[(&id.0, Type::UUID), (&limit, Type::INT8)]).await?;
     rows.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
 }
 
 pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
-    let rows = store.pool.ask(Role::Ask, QUEUES, &[]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, QUEUES, &[]).await?;
     rows.iter()
         .map(|row| {
             Ok(QueueStatus {
@@ -240,7 +243,7 @@ pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
                         WHERE s.name = 'upkeep_refused' AND pg_catalog.split_part(s.value, ' ', 1)::bigint \
                             > extract(epoch FROM taskyard.now())::bigint - 180) \
                        FROM taskyard.task_figures() p";
-    let rows = store.pool.ask(Role::Ask, SQL, &[]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, SQL, &[]).await?;
     let Some(row) = rows.first() else { return Ok(StoreStatus::default()) };
     let counts: Vec<i64> = get(row, 0)?;
     let mut status = StoreStatus {

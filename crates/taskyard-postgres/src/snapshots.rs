@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use taskyard_core::store::{EndedAttempt, Glance, GlanceAt};
+use taskyard_core::store::{EndedAttempt, SnapshotRequest, TaskSnapshot};
 use taskyard_core::task::{AttemptOutcome, Failure};
 use taskyard_core::{Result, TaskId, TaskState, Timestamp, WaitReason};
 use tokio_postgres::Row;
@@ -13,27 +13,27 @@ use crate::pool::Role;
 use crate::row::{get, instant, number, state};
 use crate::store::Inner;
 
-const GLANCE: &str = include_str!("sql/task/glance.sql");
+const SNAPSHOTS: &str = include_str!("sql/task/snapshot.sql");
 
-pub(crate) async fn glance(store: &Inner, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+pub(crate) async fn snapshots(store: &Inner, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>> {
     let ids: Vec<Uuid> = asked.iter().map(|one| one.id.0).collect();
     let known: Vec<i32> = asked.iter().map(|one| i32::try_from(one.attempts_known).unwrap_or(i32::MAX)).collect();
     let revisions: Vec<Option<i64>> = asked.iter().map(|one| one.context_known).collect();
     let params = [(&ids as _, Type::UUID_ARRAY), (&known as _, Type::INT4_ARRAY), (&revisions as _, Type::INT8_ARRAY)];
-    let mut found: HashMap<TaskId, Glance> = HashMap::with_capacity(asked.len());
-    for row in store.pool.ask(Role::Ask, GLANCE, &params).await? {
+    let mut found: HashMap<TaskId, TaskSnapshot> = HashMap::with_capacity(asked.len());
+    for row in store.pool.query_idempotent(Role::Client, SNAPSHOTS, &params).await? {
         let one = read(&row)?;
         found.insert(one.id, one);
     }
     Ok(asked.iter().map(|one| found.get(&one.id).cloned()).collect())
 }
 
-fn read(row: &Row) -> Result<Glance> {
+fn read(row: &Row) -> Result<TaskSnapshot> {
     let state_now = state(get(row, 1)?);
     let reason: Option<i16> = get(row, 2)?;
     let error_type: Option<String> = get(row, 9)?;
     let message: Option<String> = get(row, 10)?;
-    Ok(Glance {
+    Ok(TaskSnapshot {
         id: TaskId(get(row, 0)?),
         state: state_now,
         // A row with an unknown state is shown as parked, like its record.

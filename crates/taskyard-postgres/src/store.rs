@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use taskyard_core::notifications::Notifications;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
     AddRequest, Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ClaimsHeld,
-    ControlReply, DeadTake, EndAside, Final, Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult,
-    ParkedReason, PromoteReport, QueueStatus, RangeReport, Record, RegroupReport, Retention, SchedulePut, SchemaStatus,
-    ServerRecord, Serves, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
+    ControlReply, DeadTake, EndAside, Final, Finish, MigrationReport, NewServer, ParentResult, ParkedReason,
+    PromoteReport, QueueStatus, RangeReport, Record, RegroupReport, Retention, SchedulePut, SchemaStatus, ServerRecord,
+    Serves, SnapshotRequest, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TaskSnapshot, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
-use taskyard_core::wake::Bells;
 use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp, Token};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -26,7 +26,7 @@ use crate::options::Options;
 use crate::pool::{Pool, Role};
 use crate::row::get;
 use crate::{
-    add, ageing, ask, claim, control, ends, finish, glance, isolation, migrate, notify, schedules, servers, upkeep,
+    add, ageing, claim, control, ends, finish, isolation, migrate, notify, reads, schedules, servers, snapshots, upkeep,
 };
 
 /// The store on PostgreSQL, created by [`PostgresStore::connect`] and shared as `Arc<dyn Store>`.
@@ -40,7 +40,7 @@ pub struct PostgresStore {
 pub(crate) struct Inner {
     pub pool: Pool,
     pub options: Options,
-    pub bells: Bells,
+    pub notifications: Notifications,
     /// Whether LISTEN works now.
     pub hears: AtomicBool,
     pub notifier: Notifier,
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub listening: AtomicBool,
     /// Whether all connections of a server have once been open at the same time.
     pub admitted: AtomicBool,
-    pub telling: AtomicBool,
+    pub notifying: AtomicBool,
     /// Whether this store claims tasks, and so has to be notified of new ones.
     pub claims: watch::Sender<bool>,
     /// When the parts of `ready` were last checked.
@@ -68,13 +68,13 @@ impl Inner {
         Self {
             pool: Pool::new(address, options.pool_size, options.answer_max),
             options,
-            bells: Bells::default(),
+            notifications: Notifications::default(),
             hears: AtomicBool::new(false),
             notifier: Notifier::default(),
             listen_address,
             listening: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
-            telling: AtomicBool::new(false),
+            notifying: AtomicBool::new(false),
             claims: watch::Sender::new(false),
             turned: Mutex::new(None),
             strays: Mutex::new(None),
@@ -85,19 +85,19 @@ impl Inner {
     }
 
     /// Announces new work: to waiters of this store at once, and to other processes through NOTIFY.
-    pub fn tell_work(&self) {
-        self.bells.work.ring();
-        self.tell(News::Work);
+    pub fn notify_work(&self) {
+        self.notifications.work.notify();
+        self.notify(News::Work);
     }
 
-    pub fn tell_finished(&self) {
-        self.bells.finished.ring();
-        self.tell(News::Finished);
+    pub fn notify_finished(&self) {
+        self.notifications.finished.notify();
+        self.notify(News::Finished);
     }
 
-    pub fn tell_signal(&self) {
-        self.bells.signal.ring();
-        self.tell(News::Signal);
+    pub fn notify_signal(&self) {
+        self.notifications.signal.notify();
+        self.notify(News::Signal);
     }
 
     /// Returns whether claims skip locked rows now.
@@ -111,15 +111,15 @@ impl Inner {
     }
 
     pub fn ring_all(&self) {
-        self.bells.work.ring();
-        self.bells.finished.ring();
-        self.bells.signal.ring();
-        self.bells.schedules.ring();
+        self.notifications.work.notify();
+        self.notifications.finished.notify();
+        self.notifications.signal.notify();
+        self.notifications.schedules.notify();
     }
 
-    fn tell(&self, news: News) {
+    fn notify(&self, news: News) {
         if self.options.notify {
-            self.notifier.tell(news);
+            self.notifier.notify(news);
         }
     }
 }
@@ -160,8 +160,8 @@ impl PostgresStore {
         // The first statement runs here, so that a wrong address is reported now and not at the first use.
         let rows = inner
             .pool
-            .ask(
-                Role::Ask,
+            .query_idempotent(
+                Role::Client,
                 "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('synchronous_commit'), \
                  pg_catalog.current_setting('server_encoding'), \
                  pg_catalog.current_setting('default_transaction_isolation'), \
@@ -211,8 +211,8 @@ impl Store for PostgresStore {
         self.inner.pool.address().shown.clone()
     }
 
-    fn bells(&self) -> &Bells {
-        &self.inner.bells
+    fn notifications(&self) -> &Notifications {
+        &self.inner.notifications
     }
 
     fn hears_others(&self) -> bool {
@@ -229,7 +229,7 @@ impl Store for PostgresStore {
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        let rows = self.inner.pool.ask(Role::Ask, "SELECT taskyard.now()", &[]).await?;
+        let rows = self.inner.pool.query_idempotent(Role::Client, "SELECT taskyard.now()", &[]).await?;
         rows.first().map_or_else(|| Err(Error::Database("reading the clock returned no row".into())), |row| get(row, 0))
     }
 
@@ -240,11 +240,11 @@ impl Store for PostgresStore {
             TestClock::Frozen(at) => (0, Some(at)),
         };
         let params = [(&offset as _, Type::INT8), (&frozen as _, Type::TIMESTAMPTZ)];
-        self.inner.pool.ask(Role::Ask, "SELECT taskyard.clock_set($1, $2)", &params).await?;
+        self.inner.pool.query_idempotent(Role::Client, "SELECT taskyard.clock_set($1, $2)", &params).await?;
         // Tasks that sleep until a time of this clock must read it again.
-        self.tell_others();
-        self.inner.tell_work();
-        schedules::tell(&self.inner).await;
+        self.notify_others();
+        self.inner.notify_work();
+        schedules::notify(&self.inner).await;
         Ok(())
     }
 
@@ -253,7 +253,7 @@ impl Store for PostgresStore {
     }
 
     async fn add_batch_within(&self, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
-        self.tell_others();
+        self.notify_others();
         add::add(&self.inner, request, lock_wait).await
     }
 
@@ -262,68 +262,68 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {
-        ask::get_all(&self.inner, ids).await
+        reads::get_all(&self.inner, ids).await
     }
 
     async fn present(&self, ids: &[TaskId]) -> Result<Vec<bool>> {
-        ask::present(&self.inner, ids).await
+        reads::present(&self.inner, ids).await
     }
 
     async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
-        ask::list(&self.inner, filter).await
+        reads::list(&self.inner, filter).await
     }
 
     async fn finals(&self, ids: &[TaskId]) -> Result<Vec<Final>> {
         self.listen();
-        ask::finals(&self.inner, ids).await
+        reads::finals(&self.inner, ids).await
     }
 
     async fn attempts(&self, id: TaskId) -> Result<Vec<Attempt>> {
-        ask::attempts(&self.inner, id).await
+        reads::attempts(&self.inner, id).await
     }
 
     async fn context(&self, id: TaskId) -> Result<Option<Vec<u8>>> {
-        ask::context(&self.inner, id).await
+        reads::context(&self.inner, id).await
     }
 
     async fn logs(&self, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>> {
-        ask::logs(&self.inner, id, after, limit).await
+        reads::logs(&self.inner, id, after, limit).await
     }
 
     async fn parent_results(&self, id: TaskId) -> Result<Vec<ParentResult>> {
-        ask::parent_results(&self.inner, id).await
+        reads::parent_results(&self.inner, id).await
     }
 
     async fn parent_sizes(&self, id: TaskId) -> Result<Vec<(TaskId, usize)>> {
-        ask::parent_sizes(&self.inner, id).await
+        reads::parent_sizes(&self.inner, id).await
     }
 
     async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
-        ask::children(&self.inner, id, limit).await
+        reads::children(&self.inner, id, limit).await
     }
 
-    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>> {
         self.listen();
-        glance::glance(&self.inner, asked).await
+        snapshots::snapshots(&self.inner, asked).await
     }
 
     async fn cancel_because(&self, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::cancel(&self.inner, ids, reason).await
     }
 
     async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::stop(&self.inner, ids).await
     }
 
     async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::retry(&self.inner, ids).await
     }
 
     async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::set_priority(&self.inner, ids, priority).await
     }
 
@@ -332,11 +332,11 @@ impl Store for PostgresStore {
     }
 
     async fn count(&self, filter: &TaskFilter) -> Result<u64> {
-        ask::count_all(&self.inner, filter).await
+        reads::count_all(&self.inner, filter).await
     }
 
     async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
-        ask::select(&self.inner, filter, after, limit).await
+        reads::select(&self.inner, filter, after, limit).await
     }
 
     async fn purge(&self, ids: &[TaskId]) -> Result<usize> {
@@ -344,26 +344,26 @@ impl Store for PostgresStore {
     }
 
     async fn queues(&self) -> Result<Vec<QueueStatus>> {
-        ask::queues(&self.inner).await
+        reads::queues(&self.inner).await
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
-        self.tell_others();
+        self.notify_others();
         control::set_paused(&self.inner, queue, paused).await
     }
 
-    async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
-        self.tell_others();
-        control::set_concurrency(&self.inner, queue, running_max).await
+    async fn set_limit(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
+        self.notify_others();
+        control::set_limit(&self.inner, queue, running_max).await
     }
 
     async fn set_rate(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
-        self.tell_others();
+        self.notify_others();
         control::set_rate(&self.inner, queue, rate).await
     }
 
     async fn set_ageing(&self, queue: &str, every: Option<Duration>) -> Result<()> {
-        self.tell_others();
+        self.notify_others();
         ageing::set(&self.inner, queue, every).await
     }
 
@@ -372,7 +372,7 @@ impl Store for PostgresStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        ask::status(&self.inner).await
+        reads::status(&self.inner).await
     }
 
     async fn check_writes(&self) -> Result<()> {
@@ -409,7 +409,7 @@ impl Store for PostgresStore {
     }
 
     async fn schedule_tick(&self, ticks: &[Tick]) -> Result<Vec<Option<Vec<TaskId>>>> {
-        self.tell_others();
+        self.notify_others();
         schedules::tick(&self.inner, ticks).await
     }
 
@@ -452,7 +452,7 @@ impl Store for PostgresStore {
     }
 
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
-        self.tell_others();
+        self.notify_others();
         finish::finish(&self.inner, batch, closed).await
     }
 
@@ -477,7 +477,7 @@ impl Store for PostgresStore {
     }
 
     async fn promote(&self) -> Result<PromoteReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::promote(&self.inner).await
     }
 
@@ -486,17 +486,17 @@ impl Store for PostgresStore {
     }
 
     async fn rescue(&self, server: ServerId, beat: i64, overdue: bool) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::rescue(&self.inner, server, beat, overdue).await
     }
 
     async fn cascade(&self) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::cascade(&self.inner).await
     }
 
     async fn settle(&self) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::settle(&self.inner).await
     }
 
@@ -505,7 +505,7 @@ impl Store for PostgresStore {
     }
 
     async fn unpark(&self, runtime: Runtime, reason: &str) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::unpark(&self.inner, runtime, reason).await
     }
 

@@ -7,7 +7,7 @@ use taskyard_core::{NewTask, TaskState};
 use taskyard_testkit::factory::{child_of, failure, request, server, task};
 use tokio_postgres::NoTls;
 
-mod yard;
+mod harness;
 
 const ALL_TASKS: &str = "
 SELECT id, name, state, date_enqueued, date_started, date_done, parent_task
@@ -47,7 +47,7 @@ async fn client(url: &str) -> tokio_postgres::Client {
 
 #[tokio::test]
 async fn the_documents_queries_are_right() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let parent = NewTask { name: Some("the parent".into()), ..task() };
@@ -117,7 +117,7 @@ async fn the_documents_queries_are_right() {
 
 #[tokio::test]
 async fn what_is_no_json_is_shown_as_text_and_rows_edited_by_hand_stop_nothing() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let payloads: [&[u8]; 3] = [br#"{"args":["\u0000"],"kwargs":{}}"#, b"\xff\xfe", b"{"];
@@ -154,7 +154,7 @@ async fn what_is_no_json_is_shown_as_text_and_rows_edited_by_hand_stop_nothing()
 
 #[tokio::test]
 async fn an_error_is_shown_with_its_type() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     store.add(&[task()]).await.unwrap();

@@ -6,7 +6,7 @@ use taskyard_core::{NewTask, TaskId};
 use taskyard_testkit::factory::{request, server, tasks};
 use tokio_postgres::{Client, NoTls};
 
-mod yard;
+mod harness;
 
 async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
@@ -33,7 +33,7 @@ fn ids(batch: &[NewTask]) -> Vec<TaskId> {
 
 #[tokio::test]
 async fn an_old_snapshot_does_not_keep_claimed_rows() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let mut holder = client(&url).await;
@@ -74,7 +74,7 @@ async fn an_old_snapshot_does_not_keep_claimed_rows() {
 
 #[tokio::test]
 async fn whoever_reads_a_part_delays_its_turn_and_nothing_else() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     store.add(&tasks(5)).await.unwrap();
@@ -96,7 +96,7 @@ async fn whoever_reads_a_part_delays_its_turn_and_nothing_else() {
 /// Parts rotate while tasks are added, claimed and cancelled concurrently: each is claimed or cancelled, and once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turns_under_load_lose_nothing() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (adding, ended) = tokio::sync::watch::channel(false);
     let turner = {
         let (look, mut ended) = (client(&url).await, ended.clone());
@@ -114,7 +114,7 @@ async fn turns_under_load_lose_nothing() {
     for _ in 0..2 {
         let (url, ended) = (url.clone(), ended.clone());
         claimers.spawn(async move {
-            let store = yard::open(&url).await;
+            let store = harness::open(&url).await;
             let host = server();
             store.server_enter(&host).await.unwrap();
             let mut claimed = Vec::new();

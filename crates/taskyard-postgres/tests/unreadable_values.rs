@@ -13,7 +13,7 @@ use taskyard_testkit::factory::{failure, request, server, task};
 use taskyard_testkit::postgres::shared;
 use tokio_postgres::{Client, NoTls};
 
-mod yard;
+mod harness;
 
 async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
@@ -30,7 +30,7 @@ async fn refused(client: &Client, sql: &str) -> (String, String) {
 
 #[tokio::test]
 async fn every_function_refuses_them() {
-    let (_store, url) = yard::fresh_with_address().await;
+    let (_store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     for arguments in [
         "run_at => 'infinity'",
@@ -78,7 +78,7 @@ async fn every_function_refuses_them() {
 
 #[tokio::test]
 async fn a_time_limit_below_a_millisecond_is_one_and_not_none() {
-    let (_store, url) = yard::fresh_with_address().await;
+    let (_store, url) = harness::fresh_with_address().await;
     for (limit, stored) in [("0.0005 s", "1"), ("1 ms", "1"), ("1.0005 s", "1001"), ("0 s", "")] {
         let add = format!("SELECT taskyard.enqueue('a::b', timeout => '{limit}')");
         let id = shared().psql_in(&url, &add);
@@ -92,7 +92,7 @@ async fn a_time_limit_below_a_millisecond_is_one_and_not_none() {
 
 #[tokio::test]
 async fn every_table_refuses_them() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let later =
         NewTask { start: Start::After(Duration::from_secs(60)), expires: Some(Duration::from_secs(90)), ..task() };
     store.add(&[later, task()]).await.unwrap();
@@ -124,7 +124,7 @@ async fn every_table_refuses_them() {
 /// Rows that were stored before the check existed, or written around it.
 #[tokio::test]
 async fn those_that_are_there_stop_nothing() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let delayed = |seconds| NewTask { start: Start::After(Duration::from_secs(seconds)), ..task() };
     let (never, soon) = (delayed(60), NewTask { expires: Some(Duration::from_secs(60)), ..delayed(3_600) });
     store.add(&[never.clone(), soon.clone()]).await.unwrap();
@@ -181,7 +181,7 @@ async fn those_that_are_there_stop_nothing() {
 /// The migration corrects rows that an older version accepted.
 #[tokio::test]
 async fn the_migration_puts_them_right() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let delayed = |seconds| NewTask { start: Start::After(Duration::from_secs(seconds)), ..task() };
     let (never, always) = (delayed(60), delayed(61));
     store.add(&[never.clone(), always.clone()]).await.unwrap();
@@ -211,7 +211,7 @@ async fn the_migration_puts_them_right() {
 
 #[tokio::test]
 async fn tags_of_two_dimensions_are_refused() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     let many = "ARRAY(SELECT 'a' FROM generate_series(1, 101))";
     let (code, message) = refused(&client, &format!("SELECT taskyard.enqueue('a::b', tags => {many})")).await;
@@ -237,7 +237,7 @@ async fn tags_of_two_dimensions_are_refused() {
 
 #[tokio::test]
 async fn an_unreadable_row_is_flagged_and_hides_no_other() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let (bad, good) = (task(), task());

@@ -10,7 +10,7 @@ use taskyard_testkit::postgres::shared;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-mod yard;
+mod harness;
 
 /// Keys of the advisory locks that this engine has used for servers and migrations.
 const KEYS: [i64; 2] = [0x7461_736b_7961_7264, 0x7461_736b_6b69_6e64];
@@ -42,7 +42,7 @@ async fn hold(client: &Client) {
 
 #[tokio::test]
 async fn advisory_locks_of_a_role_without_rights_hold_up_no_server() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (client, _) = stranger(&url).await;
     hold(&client).await;
     let began = Instant::now();
@@ -61,14 +61,14 @@ async fn advisory_locks_of_a_role_without_rights_hold_up_no_migration() {
     let url = shared().create_database();
     let (client, _) = stranger(&url).await;
     hold(&client).await;
-    let store = yard::open(&url).await;
+    let store = harness::open(&url).await;
     let report = tokio::time::timeout(Duration::from_secs(30), store.migrate()).await.expect("in time").unwrap();
     assert!(report.applied.len() > 1, "{report:?}");
 }
 
 #[tokio::test]
 async fn the_locks_of_servers_and_migrations_are_closed_to_roles_that_only_add_or_read() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (client, role) = stranger(&url).await;
     shared().psql_in(
         &url,

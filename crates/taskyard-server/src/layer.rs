@@ -26,7 +26,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::attempt::{Attempt, End};
-use crate::engine::lock;
+use crate::run_context::lock;
 use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
 
 pub use hooks::BodyEnd;
@@ -133,7 +133,7 @@ pub(crate) fn settled_on_thread(attempt: &Arc<Attempt>, end: End) -> End {
 
 /// Returns the future that replaces a body, if there are layers or hooks.
 fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
-    let registry = &context.0.engine.registry;
+    let registry = &context.0.run_context.registry;
     let layers = registry.layers();
     if registry.run_hooks().is_empty() {
         layers.map(|layers| layers.body(context.clone()))

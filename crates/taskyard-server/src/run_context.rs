@@ -11,20 +11,20 @@ use taskyard_core::{AdditionId, ClaimId, Client, Error, Limits};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::attempt::{Attempt, FailureLog, ParkedLog};
-use crate::fetcher::Word;
+use crate::fetcher::DemandMessage;
 use crate::layer::HookTasks;
 use crate::{LiveConfig, Registry};
 
 /// Shared by everything that runs tasks. Without a store (inline runs) records and ends are not written.
-pub(crate) struct Engine {
+pub(crate) struct RunContext {
     pub registry: Arc<Registry>,
     pub settings: LiveConfig,
     pub store: Option<Arc<dyn Store>>,
     pub client: Option<Client>,
     /// Attempts with data to record.
-    pub records: Tray<Arc<Attempt>>,
+    pub records: BatchQueue<Arc<Attempt>>,
     /// Ends of attempts.
-    pub ends: Tray<Ended>,
+    pub ends: BatchQueue<Ended>,
     /// Number of ends that wait for a record in flight.
     pub parting: AtomicUsize,
     /// True once the server stops.
@@ -38,7 +38,7 @@ pub(crate) struct Engine {
     /// Fingerprint of the functions that the children can run; changed whenever there may be more of them.
     pub python_build: watch::Sender<String>,
     /// Requests for tasks, in servers that claim only on request.
-    pub wanted: Tray<Word>,
+    pub demand: BatchQueue<DemandMessage>,
     /// The reasons for parking that were logged.
     pub parked: ParkedLog,
     /// Hook calls that run after their attempts have ended.
@@ -95,7 +95,7 @@ impl Ended {
     }
 }
 
-impl Engine {
+impl RunContext {
     pub fn new(
         registry: Arc<Registry>,
         settings: LiveConfig,
@@ -112,12 +112,12 @@ impl Engine {
             settings,
             store,
             client,
-            records: Tray::default(),
-            ends: Tray::default(),
+            records: BatchQueue::default(),
+            ends: BatchQueue::default(),
             parting: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
             learned: Notify::new(),
-            wanted: Tray::default(),
+            demand: BatchQueue::default(),
             parked: ParkedLog::default(),
         })
     }
@@ -125,7 +125,7 @@ impl Engine {
     /// Returns the builds and queues that a server with this engine serves.
     pub fn serves(&self) -> Serves {
         let config = self.settings.get();
-        let rust = config.lanes.then(|| (Runtime::Rust, self.rust_build.clone()));
+        let rust = config.run_rust.then(|| (Runtime::Rust, self.rust_build.clone()));
         let python = config.children.is_some().then(|| (Runtime::Python, self.python_build.borrow().clone()));
         Serves {
             builds: rust.into_iter().chain(python).collect(),
@@ -149,21 +149,21 @@ impl Engine {
 
 /// A queue that any thread may add to and one loop drains, with one lock and one wake-up for a whole batch.
 #[derive(Debug)]
-pub(crate) struct Tray<T> {
+pub(crate) struct BatchQueue<T> {
     items: Mutex<Vec<T>>,
-    bell: Notify,
+    notify: Notify,
 }
 
-impl<T> Default for Tray<T> {
+impl<T> Default for BatchQueue<T> {
     fn default() -> Self {
-        Self { items: Mutex::default(), bell: Notify::new() }
+        Self { items: Mutex::default(), notify: Notify::new() }
     }
 }
 
-impl<T> Tray<T> {
+impl<T> BatchQueue<T> {
     pub fn push(&self, item: T) {
         lock(&self.items).push(item);
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     pub fn append(&self, items: &mut Vec<T>) {
@@ -171,7 +171,7 @@ impl<T> Tray<T> {
             return;
         }
         lock(&self.items).append(items);
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     pub fn take(&self) -> Vec<T> {
@@ -179,8 +179,8 @@ impl<T> Tray<T> {
     }
 
     /// Wakes the loop although nothing was added.
-    pub fn ring(&self) {
-        self.bell.notify_one();
+    pub fn notify(&self) {
+        self.notify.notify_one();
     }
 
     pub fn len(&self) -> usize {
@@ -189,7 +189,7 @@ impl<T> Tray<T> {
 
     /// Returns when something was added since the last return.
     pub async fn filled(&self) {
-        self.bell.notified().await;
+        self.notify.notified().await;
     }
 }
 

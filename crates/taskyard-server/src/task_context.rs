@@ -72,7 +72,7 @@ impl TaskContext {
     /// Returns the size limits of results, context and log lines.
     #[must_use]
     pub fn limits(&self) -> taskyard_core::Limits {
-        self.0.engine.limits()
+        self.0.run_context.limits()
     }
 
     /// Returns the time limit of this attempt; `None` without a limit.
@@ -119,7 +119,7 @@ impl TaskContext {
     /// # Errors
     /// The store's errors, such as [`taskyard_core::Error::Connection`] if the database cannot be reached.
     pub async fn parent_results(&self) -> Result<Vec<ParentResult>> {
-        match &self.0.engine.store {
+        match &self.0.run_context.store {
             Some(store) if self.0.claimed.has_parents => store.parent_results(self.id()).await,
             _ => Ok(Vec::new()),
         }
@@ -128,7 +128,7 @@ impl TaskContext {
     /// Returns the application's value of this type, if one was registered.
     #[must_use]
     pub fn state<T: Any + Clone>(&self) -> Option<T> {
-        self.0.engine.registry.state_of()
+        self.0.run_context.registry.state_of()
     }
 
     /// Returns the application's value of this type.

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use taskyard_core::wake::Bells;
+use taskyard_core::notifications::Notifications;
 
 use crate::file;
-use crate::thread::tx::Rings;
+use crate::thread::tx::PendingNotifications;
 
 const SLOT_BYTES: usize = 20;
 const SLOTS: usize = 256;
@@ -37,7 +37,7 @@ struct Shared {
 }
 
 /// Sends and receives the notifications of one store.
-pub(crate) struct Wake {
+pub(crate) struct WakeFile {
     shared: Arc<Mutex<Shared>>,
     hears: Arc<AtomicBool>,
     pending: bool,
@@ -45,17 +45,17 @@ pub(crate) struct Wake {
     _watcher: RecommendedWatcher,
 }
 
-impl std::fmt::Debug for Wake {
+impl std::fmt::Debug for WakeFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wake").field("hears", &self.hears()).finish_non_exhaustive()
+        f.debug_struct("WakeFile").field("hears", &self.hears()).finish_non_exhaustive()
     }
 }
 
-impl Wake {
+impl WakeFile {
     /// Creates the file if necessary and starts to listen; `None` if that is not possible here.
-    pub(crate) fn start(database: &Path, bells: Arc<Bells>) -> Option<Self> {
-        match Self::try_start(database, bells) {
-            Ok(wake) => Some(wake),
+    pub(crate) fn start(database: &Path, notifications: Arc<Notifications>) -> Option<Self> {
+        match Self::try_start(database, notifications) {
+            Ok(wake_file) => Some(wake_file),
             Err(error) => {
                 tracing::warn!(path = %database.display(), %error, "cannot listen for other processes; polling instead");
                 None
@@ -63,7 +63,7 @@ impl Wake {
         }
     }
 
-    fn try_start(database: &Path, bells: Arc<Bells>) -> notify::Result<Self> {
+    fn try_start(database: &Path, notifications: Arc<Notifications>) -> notify::Result<Self> {
         let path = file::beside(database, "-wake");
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         let bytes = (SLOTS * SLOT_BYTES) as u64;
@@ -87,8 +87,9 @@ impl Wake {
             if lost {
                 hearing.store(false, Ordering::Relaxed);
             }
-            let rings = if lost { all() } else { inner.lock().map_or_else(|_| all(), |mut shared| shared.look()) };
-            ring(&bells, rings);
+            let pending_notifications =
+                if lost { all() } else { inner.lock().map_or_else(|_| all(), |mut shared| shared.look()) };
+            notify(&notifications, pending_notifications);
         })?;
         watcher.watch(&path, RecursiveMode::NonRecursive)?;
         Ok(Self { shared, hears, pending: false, written_at: Instant::now(), _watcher: watcher })
@@ -99,10 +100,18 @@ impl Wake {
         self.hears.load(Ordering::Relaxed)
     }
 
-    /// Notifies the other processes, now or within a millisecond (with [`Wake::flush`]).
-    pub(crate) fn tell(&mut self, rings: Rings) {
+    /// Notifies the other processes, now or within a millisecond (with [`WakeFile::flush`]).
+    pub(crate) fn notify(&mut self, pending_notifications: PendingNotifications) {
         if let Ok(mut shared) = self.shared.lock() {
-            for (at, rung) in [rings.work, rings.finished, rings.signal, rings.schedules].into_iter().enumerate() {
+            for (at, rung) in [
+                pending_notifications.work,
+                pending_notifications.finished,
+                pending_notifications.signal,
+                pending_notifications.schedules,
+            ]
+            .into_iter()
+            .enumerate()
+            {
                 shared.mine[at + 1] = shared.mine[at + 1].wrapping_add(u32::from(rung));
             }
         }
@@ -164,9 +173,9 @@ impl Shared {
     }
 
     /// Returns the notifications of other stores since the last call.
-    fn look(&mut self) -> Rings {
+    fn look(&mut self) -> PendingNotifications {
         let Ok(found) = self.read() else { return all() };
-        let mut rings = Rings::default();
+        let mut pending_notifications = PendingNotifications::default();
         for (at, (new, old)) in found.iter().zip(&self.seen).enumerate() {
             if new == old {
                 continue;
@@ -174,9 +183,9 @@ impl Shared {
             if new[0] != old[0] {
                 // Another store took this slot. If it is also this store's slot, another one is chosen for the next
                 // write.
-                rings.add(all());
+                pending_notifications.add(all());
             } else {
-                rings.add(Rings {
+                pending_notifications.add(PendingNotifications {
                     work: new[1] != old[1],
                     finished: new[2] != old[2],
                     signal: new[3] != old[3],
@@ -188,25 +197,25 @@ impl Shared {
             }
         }
         self.seen = found;
-        rings
+        pending_notifications
     }
 }
 
-fn all() -> Rings {
-    Rings { work: true, finished: true, signal: true, schedules: true }
+fn all() -> PendingNotifications {
+    PendingNotifications { work: true, finished: true, signal: true, schedules: true }
 }
 
-fn ring(bells: &Bells, rings: Rings) {
-    if rings.work {
-        bells.work.ring();
+fn notify(notifications: &Notifications, pending_notifications: PendingNotifications) {
+    if pending_notifications.work {
+        notifications.work.notify();
     }
-    if rings.finished {
-        bells.finished.ring();
+    if pending_notifications.finished {
+        notifications.finished.notify();
     }
-    if rings.signal {
-        bells.signal.ring();
+    if pending_notifications.signal {
+        notifications.signal.notify();
     }
-    if rings.schedules {
-        bells.schedules.ring();
+    if pending_notifications.schedules {
+        notifications.schedules.notify();
     }
 }

@@ -212,7 +212,7 @@ impl Taskyard {
     /// # Errors
     /// Those of [`Taskyard::serve`].
     pub async fn serve_with(&self, config: ServerConfig) -> Result<ServerHandle> {
-        if config.lanes && config.children.is_none() && !self.registry.serves_any() {
+        if config.run_rust && config.children.is_none() && !self.registry.serves_any() {
             let why = if self.registry.kinds().is_empty() {
                 "this program has no tasks to run: declare functions with `#[task]`; if they are in a library that the program \
                        names nowhere else, the linker leaves it out: write `use my_tasks as _;`"
@@ -277,8 +277,8 @@ fn client_config(settings: &Settings) -> ClientConfig {
         namespace: settings.namespace.clone(),
         max_retries: settings.max_retries,
         timeout: settings.task_timeout,
-        poll: settings.polling_interval,
-        fallback_poll: settings.fallback_polling_interval,
+        polling_interval: settings.polling_interval,
+        fallback_polling_interval: settings.fallback_polling_interval,
         ..ClientConfig::default()
     }
 }
@@ -288,17 +288,17 @@ fn server_config(settings: &Settings) -> ServerConfig {
     let defaults = ServerConfig::default();
     ServerConfig {
         name: settings.server_name.clone().unwrap_or(defaults.name.clone()),
-        workers: settings.max_workers,
+        max_workers: settings.max_workers,
         workers_min: settings.min_workers,
         concurrency: settings.concurrency,
         queues: (!settings.queues.is_empty()).then(|| settings.queues.clone()),
         // Settings read from a layer are consistent; others are refused when a server starts.
         queue_order: settings.order().unwrap_or(QueueOrder::Weights(Vec::new())),
         lease: settings.lease,
-        beat: settings.heartbeat_interval,
-        scan: settings.rescue_interval,
-        poll: settings.polling_interval,
-        fallback_poll: settings.fallback_polling_interval,
+        heartbeat_interval: settings.heartbeat_interval,
+        rescue_interval: settings.rescue_interval,
+        polling_interval: settings.polling_interval,
+        fallback_polling_interval: settings.fallback_polling_interval,
         shutdown_grace: settings.shutdown_grace,
         cancel_grace: settings.cancel_grace,
         timeout_grace: settings.timeout_grace,

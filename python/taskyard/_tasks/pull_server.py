@@ -20,12 +20,12 @@ from typing import Any
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
 from ..errors import DatabaseError, TaskyardError
-from ..worker import Worker, _ends, _exits, _fit
+from ..worker import Worker, _ends, _exits, _validation
 from ..worker._target import Target, local_target
 from .background import BackgroundTask
 from .base import Task
 from .claim import END_MAX, Claim, quietly, remember
-from .travel import bind, rebuilt
+from .task_codec import bind, rebuilt
 
 log = logging.getLogger("queued_task")
 
@@ -49,13 +49,13 @@ class Asking:
         self.is_over = False
 
 
-class Hand(Worker):
+class PullWorker(Worker):
     """The worker of such a server, on the running loop. It starts no task by itself."""
 
-    def __init__(self, channel: _core.Channel, held: Held) -> None:
+    def __init__(self, channel: _core.Channel, pull_server: PullServer) -> None:
         super().__init__(channel, _identity.FUNCTIONS)
-        self.held = held
-        self.port = held.engine
+        self.pull_server = pull_server
+        self.port = pull_server.engine
         self._context = _CONTEXT
         self.arrived: dict[str, tuple[Any, ...]] = {}
         self.claims: dict[int, Claim] = {}
@@ -69,7 +69,7 @@ class Hand(Worker):
     def _on_begin(self, settings: dict[str, Any]) -> None:
         super()._on_begin(settings)
         self.is_ready = True
-        self.held.has_changed.set()
+        self.pull_server.has_changed.set()
 
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         # The reply to the caller follows immediately. No task waits for a slot here.
@@ -161,11 +161,11 @@ class Hand(Worker):
         name = self._name(running.kind)
         cls: Any = None if name is None else self.functions.find(name)
         if _identity.is_task_class(cls):
-            return rebuilt(cls, _fit.class_attributes(cls, payload))
+            return rebuilt(cls, _validation.class_attributes(cls, payload))
         if target.function is None:
             target = local_target(running, payload)
         assert target.function is not None
-        args, kwargs = _fit.arguments(target.function, payload)
+        args, kwargs = _validation.arguments(target.function, payload)
         run = self._injected if target.injects else functools.partial(self._call, local=False)
 
         async def execute() -> Any:
@@ -212,13 +212,13 @@ class Hand(Worker):
             answer.cancel()
 
 
-class Held:
+class PullServer:
     """The server and the claims of one event loop on one engine's database."""
 
     def __init__(self, engine: _port.Engine) -> None:
         self.engine = engine
         self.loop = asyncio.get_running_loop()
-        self.hand: Hand | None = None
+        self.worker: PullWorker | None = None
         self._server: _core.Server | None = None
         self._token = 0
         self._keeper: asyncio.Task[None] | None = None
@@ -243,18 +243,18 @@ class Held:
     def _wanted(self) -> None:
         assert self._server is not None
         for descriptor in self._server.take_sockets():
-            self.hand = Hand(_core.Channel(descriptor), self)
+            self.worker = PullWorker(_core.Channel(descriptor), self)
             self.has_changed.set()
 
-    async def ready(self) -> Hand:
+    async def ready(self) -> PullWorker:
         """Returns the worker once it may request tasks. Raises ``DatabaseError`` if the server has ended."""
-        while (hand := self.hand) is None or not hand.is_ready or hand.has_ended.is_set():
+        while (worker := self.worker) is None or not worker.is_ready or worker.has_ended.is_set():
             self.has_changed.clear()
             if self.has_ended():
                 raise DatabaseError("the server in this process has ended by itself; the log says why")
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.has_changed.wait(), END_EVERY)
-        return hand
+        return worker
 
     def has_ended(self) -> bool:
         """Whether its server has ended by itself, as it does when its database is lost."""
@@ -270,8 +270,8 @@ class Held:
             claims = await asyncio.shield(taking)
         except asyncio.CancelledError:
             asking.is_over = True
-            if self.hand is not None:
-                self.hand.waive(asking)
+            if self.worker is not None:
+                self.worker.waive(asking)
             taking.add_done_callback(self._give_back)
             raise
         for claim in claims:
@@ -292,8 +292,8 @@ class Held:
         owned.append(claim)
 
     async def _take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
-        hand = await self.ready()
-        return await hand.take(asking, limit, queues, wait)
+        worker = await self.ready()
+        return await worker.take(asking, limit, queues, wait)
 
     def _give_back(self, taking: asyncio.Task[list[Claim]]) -> None:
         if not taking.cancelled() and taking.exception() is None:
@@ -339,12 +339,12 @@ class Held:
         if self._is_closed:
             return
         self._is_closed = True
-        if _held.get(self.engine, {}).get(self.loop) is self:
-            del _held[self.engine][self.loop]
-        hand, server = self.hand, self._server
+        if _servers.get(self.engine, {}).get(self.loop) is self:
+            del _servers[self.engine][self.loop]
+        worker, server = self.worker, self._server
         try:
-            if hand is not None and not hand.has_ended.is_set() and hand.claims:
-                back = [asyncio.ensure_future(claim.requeue()) for claim in list(hand.claims.values())]
+            if worker is not None and not worker.has_ended.is_set() and worker.claims:
+                back = [asyncio.ensure_future(claim.requeue()) for claim in list(worker.claims.values())]
                 await asyncio.wait(back, timeout=END_MAX)
             if server is not None:
                 # Only hooks on death may still run.
@@ -364,16 +364,16 @@ class Held:
 
 
 #: The open objects by engine and loop.
-_held: dict[_port.Engine, dict[asyncio.AbstractEventLoop, Held]] = {}
-_opening: dict[tuple[_port.Engine, asyncio.AbstractEventLoop], asyncio.Future[Held]] = {}
+_servers: dict[_port.Engine, dict[asyncio.AbstractEventLoop, PullServer]] = {}
+_opening: dict[tuple[_port.Engine, asyncio.AbstractEventLoop], asyncio.Future[PullServer]] = {}
 
 
-async def of(engine: _port.Engine) -> Held:
+async def of(engine: _port.Engine) -> PullServer:
     """Returns the object of the running loop, which is opened by the first call."""
     loop = asyncio.get_running_loop()
-    for other in [other for other in _held.get(engine, {}) if other.is_closed()]:
-        _held[engine].pop(other).abandon()
-    while (found := _held.get(engine, {}).get(loop)) is not None:
+    for other in [other for other in _servers.get(engine, {}) if other.is_closed()]:
+        _servers[engine].pop(other).abandon()
+    while (found := _servers.get(engine, {}).get(loop)) is not None:
         if not found.has_ended():
             return found
         # A new one replaces it, which another caller may open meanwhile. If the database is lost, starting it raises
@@ -387,45 +387,45 @@ async def of(engine: _port.Engine) -> Held:
     return await asyncio.shield(opening)
 
 
-async def _open(engine: _port.Engine, loop: asyncio.AbstractEventLoop) -> Held:
-    held = Held(engine)
+async def _open(engine: _port.Engine, loop: asyncio.AbstractEventLoop) -> PullServer:
+    pull_server = PullServer(engine)
     try:
-        await held.open()
+        await pull_server.open()
     except BaseException:
-        await held.close()
+        await pull_server.close()
         raise
-    _held.setdefault(engine, {})[loop] = held
+    _servers.setdefault(engine, {})[loop] = pull_server
     if _close not in engine.before_close:
         engine.before_close.append(_close)
         engine.before_close_now.append(_abandon)
-    return held
+    return pull_server
 
 
 async def _close(engine: _port.Engine) -> None:
     """Gives back the claims of the running loop before its engine is closed."""
-    held = _held.get(engine, {}).get(asyncio.get_running_loop())
-    if held is not None:
-        await held.close()
+    pull_server = _servers.get(engine, {}).get(asyncio.get_running_loop())
+    if pull_server is not None:
+        await pull_server.close()
 
 
 def _abandon(engine: _port.Engine) -> None:
     """Stops the servers of all loops before their engine is closed by code without a loop."""
-    for held in list(_held.pop(engine, {}).values()):
-        held.abandon()
+    for pull_server in list(_servers.pop(engine, {}).values()):
+        pull_server.abandon()
 
 
 def claim_of(engine: _port.Engine, id: str) -> Claim | None:
     """Returns this process's claim of a task, or None."""
-    for held in list(_held.get(engine, {}).values()):
-        if held.hand is not None:
-            for claim in list(held.hand.claims.values()):
+    for pull_server in list(_servers.get(engine, {}).values()):
+        if pull_server.worker is not None:
+            for claim in list(pull_server.worker.claims.values()):
                 if claim.id == id:
                     return claim
     return None
 
 
 def _at_exit() -> None:
-    for engine in list(_held):
+    for engine in list(_servers):
         try:
             _abandon(engine)
         except Exception as error:  # the process ends in any case
@@ -433,7 +433,7 @@ def _at_exit() -> None:
 
 
 def _forked() -> None:
-    _held.clear()
+    _servers.clear()
     _opening.clear()
 
 

@@ -11,7 +11,7 @@ from .. import _classes, _codec, _identity, _running
 from .._progress import PLACE
 from ..errors import InvalidArgument, NotSerializable
 from ..progress import ProgressTracker, StoredProgress
-from . import newer
+from . import class_changes
 from .base import Task, attributes_of, is_task_class, kind_of, known_of
 from .status import TaskStatus
 
@@ -36,7 +36,7 @@ def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec
             )
         encoded[key] = encoder.value(value, f"attribute `{key}` of {name}", 1)
     data, blobs = encoder.finish({"args": [], "kwargs": encoded, "lang": "python"})
-    return newer.with_declared(type(task), data), blobs
+    return class_changes.with_declared(type(task), data), blobs
 
 
 def describe(task: Task, defaults: dict[str, Any], options: dict[str, Any]) -> tuple[str, bytes, list[_codec.Blob]]:
@@ -119,7 +119,7 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace:
         try:
             # Attributes that a worker would refuse are left out of the object that is returned.
             encoded = record["payload_encoded"]
-            task = rebuilt(cls, newer.current(cls, attributes, None) if encoded else _fitted(cls, attributes))
+            task = rebuilt(cls, class_changes.current(cls, attributes, None) if encoded else _fitted(cls, attributes))
         except Exception:
             # The attributes are unknown; the state is not.
             task = object.__new__(cls)
@@ -133,9 +133,9 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace:
 
 
 def _fitted(cls: type[Task], attributes: dict[str, Any]) -> dict[str, Any]:
-    from ..worker import _fit
+    from ..worker import _validation
 
-    return _fit.attributes(cls, attributes)
+    return _validation.attributes(cls, attributes)
 
 
 def _is_free(name: str) -> bool:

@@ -3,7 +3,7 @@
 The worker is connected to its server by a socket (``_core.Channel``) and never accesses the database. Async functions
 run on its event loop, up to the server's concurrency; sync ones on a thread, one at a time, in a copied context. It
 reports that a body begins before the body begins, so that a task that kills the process can be identified. Read next:
-``_target.py`` (what runs), ``_fit.py`` (arguments), ``_ends.py`` (failures), ``_life.py`` (worker processes).
+``_target.py`` (what runs), ``_validation.py`` (arguments), ``_ends.py`` (failures), ``_life.py`` (worker processes).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 from .. import _additions, _codec, _core, _forks, _hooks, _identity, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
 from ..errors import Fail, Retry, Snooze
-from . import _ends, _executor, _fit
+from . import _ends, _executor, _validation
 from ._attempt_task import begin, report_unbegun
 from ._failures import Failures
 from ._parents import Parents
-from ._seats import Seats
+from ._slot_pool import SlotPool
 from ._target import LOCAL, Target, load, local_target, placed, target_of
 from ._threads import Threads
 from ._worker_port import WorkerPort
@@ -74,10 +74,10 @@ class Worker:
         self.failures = Failures()
         self._running: dict[int, Running] = {}
         #: Number of running tasks that wait for other tasks.
-        self._resting = 0
-        self._seats = Seats()
+        self._released_slots = 0
+        self._slot_pool = SlotPool()
         #: Running deliveries of dead letters to hooks.
-        self._telling: set[asyncio.Task[None]] = set()
+        self._hook_calls: set[asyncio.Task[None]] = set()
         self._flushing = False
         self._notes: dict[int, Running] = {}
         self._notes_lock = threading.Lock()
@@ -108,7 +108,7 @@ class Worker:
         self._ended = True
         self.loop.remove_reader(self.channel.fileno())
         self.channel.unwatch()
-        self._seats.end()
+        self._slot_pool.end()
         self.failures.end()
         for running in list(self._running.values()):
             running.interrupted = running.interrupted or "release"
@@ -162,11 +162,11 @@ class Worker:
         self.channel.known([reason for reason in reasons if holds_not(reason)])
 
     def _on_death(self, death: tuple[int, bytes]) -> None:
-        telling = self._context.copy().run(self.loop.create_task, self._tell(*death))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+        hook_call = self._context.copy().run(self.loop.create_task, self._call_death_hooks(*death))
+        self._hook_calls.add(hook_call)
+        hook_call.add_done_callback(self._hook_calls.discard)
 
-    async def _tell(self, number: int, dead: bytes) -> None:
+    async def _call_death_hooks(self, number: int, dead: bytes) -> None:
         context = contextvars.copy_context()
         self.channel.tells(number)
         try:
@@ -186,7 +186,7 @@ class Worker:
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if self._leaving and not (self._running or self._waiting or self._telling or self.failures):
+        if self._leaving and not (self._running or self._waiting or self._hook_calls or self.failures):
             self._write()
             self._end()
 
@@ -239,7 +239,7 @@ class Worker:
 
     def _start(self) -> None:
         """Begins as many waiting tasks as there are free slots."""
-        free = self.settings["concurrency"] - (len(self._running) - self._resting)
+        free = self.settings["concurrency"] - (len(self._running) - self._released_slots)
         begun: list[tuple[Running, Target]] = []
         gone: list[int] = []
         for slot, run in self._waiting.items():
@@ -251,7 +251,7 @@ class Worker:
                 self.channel.parked(slot, target)
                 self._flush()
                 continue
-            if target.is_sync and not self._seats.is_free():
+            if target.is_sync and not self._slot_pool.is_free():
                 continue
             # Few have parents.
             if run[9] and not self._parents.are_here(run):
@@ -261,7 +261,7 @@ class Worker:
             if run[9]:
                 running.parents = self._parents.take(slot)
             if target.is_sync:
-                self._seats.take()
+                self._slot_pool.take()
                 running.has_seat = True
             self._running[slot] = running
             begun.append((running, target))
@@ -327,7 +327,7 @@ class Worker:
             if payload.ours and not payload.foreign and target.is_simple:
                 args, kwargs, injects = payload.args, payload.kwargs, False
             else:
-                args, kwargs = _fit.arguments(target.function, payload)
+                args, kwargs = _validation.arguments(target.function, payload)
                 injects = target.injects
             stage = "running"
             if injects:
@@ -407,13 +407,13 @@ class Worker:
         if local:
             # Only known to be sync once it was decoded.
             place: asyncio.Future[None] = self.loop.create_future()
-            self._seats.wait(place)
+            self._slot_pool.wait(place)
             try:
                 await place
             except asyncio.CancelledError:
                 # The slot may have been assigned at the same moment.
                 if not place.cancelled():
-                    self._seats.leave()
+                    self._slot_pool.leave()
                 raise
             running.has_seat = True
         result = await self._on_thread(running, lambda: function(*args, **kwargs))
@@ -441,7 +441,7 @@ class Worker:
 
     # --------------------------------------------------------------------------------------------------- waiting
 
-    def rest(self, running: Running) -> None:
+    def release_slot(self, running: Running) -> None:
         """Releases the slot of a body that begins to wait for another task."""
         if threading.get_ident() == self._thread:
             self._rest(running)
@@ -456,47 +456,47 @@ class Worker:
         if threading.get_ident() == self._thread:
             self._resume(running, None)
         else:
-            seated = threading.Event()
+            granted = threading.Event()
             try:
-                self.loop.call_soon_threadsafe(self._resume, running, seated)
+                self.loop.call_soon_threadsafe(self._resume, running, granted)
             except RuntimeError:
                 return  # the loop is closed
-            seated.wait()
+            granted.wait()
 
     def _unseat(self, running: Running) -> None:
         if running.has_seat:
             running.has_seat = False
-            self._seats.leave()
+            self._slot_pool.leave()
 
     def _rest(self, running: Running) -> None:
         running.rests += 1
         if running.rests > 1 or running.slot not in self._running:
             return
-        self._resting += 1
+        self._released_slots += 1
         if running.has_seat:
             # Requested again after the wait.
             running.has_seat = False
             running.had_seat = True
-            self._seats.leave()
+            self._slot_pool.leave()
         self.channel.rests(running.slot, True)
         self._flush()
 
-    def _resume(self, running: Running, seated: threading.Event | None) -> None:
+    def _resume(self, running: Running, granted: threading.Event | None) -> None:
         running.rests -= 1
         if running.rests > 0 or running.slot not in self._running:
-            if seated is not None:
-                seated.set()
+            if granted is not None:
+                granted.set()
             return
-        self._resting -= 1
+        self._released_slots -= 1
         self.channel.rests(running.slot, False)
         self._flush()
-        if seated is None:
+        if granted is None:
             return
         if running.had_seat:
             running.has_seat, running.had_seat = True, False
-            self._seats.wait(seated)
+            self._slot_pool.wait(granted)
         else:
-            seated.set()
+            granted.set()
 
     # --------------------------------------------------------------------------------------------------- the end
 
@@ -505,7 +505,7 @@ class Worker:
         if self._running.pop(slot, None) is None:
             return
         if running.rests > 0:
-            self._resting -= 1
+            self._released_slots -= 1
         self._unseat(running)
         if self._ended:
             return

@@ -32,7 +32,7 @@ def describe(error: BaseException, stage: str, cancelled: bool = False) -> tuple
 
 
 def _describe(error: BaseException, stage: str, cancelled: bool) -> tuple[Any, ...]:
-    wish, seconds = "policy", 0.0
+    directive, seconds = "policy", 0.0
     name = error_name(type(error))
     bases = [cls for cls in type(error).__mro__[1:] if cls is not object and issubclass(cls, BaseException)]
     also = [clean(error_name(cls), MESSAGE_MAX) for cls in bases]
@@ -43,22 +43,22 @@ def _describe(error: BaseException, stage: str, cancelled: bool) -> tuple[Any, .
         wrong.__cause__ = error
         return _describe(wrong, stage, cancelled)
     if cancelled and isinstance(error, asyncio.CancelledError):
-        wish = "cancelled"
+        directive = "cancelled"
     elif isinstance(error, Retry):
         name = "Retry"
         if pause is not None:
-            wish, seconds = "after", pause
+            directive, seconds = "after", pause
     elif isinstance(error, Snooze):
-        name, wish, seconds = "Snooze", "snooze", pause or 0.0
+        name, directive, seconds = "Snooze", "snooze", pause or 0.0
     elif isinstance(error, Fail):
-        name, wish = "Fail", "never"
+        name, directive = "Fail", "never"
     elif isinstance(error, SignatureInvalid):
-        name, wish = "SignatureInvalid", "never"
+        name, directive = "SignatureInvalid", "never"
     elif stage != "running":
-        wish = "never"
+        directive = "never"
         if stage == "result" and isinstance(error, OverLimit):
             name = "ResultTooLarge"
-    return clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
+    return clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), directive, seconds
 
 
 def _pause(error: BaseException) -> float | None:

@@ -14,7 +14,7 @@ import threading
 SYNC_MAX = 1
 
 
-class Seats:
+class SlotPool:
     """Counts the slots. Used on the loop's thread only."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from .. import _codec, _hints, _identity, _resolve
 from .._running import Running
 from ..errors import InvalidArgument
-from . import _fit
+from . import _validation
 
 
 @dataclass(eq=False, slots=True)
@@ -27,7 +27,7 @@ class Target:
     def is_simple(self) -> bool:
         """Whether the function takes decoded arguments unchanged: it is not a task class, nothing is injected, and its
         annotations are resolved, so that this cannot change."""
-        if not self._is_simple and self.function is not None and self.function not in _fit.CLASSES:
+        if not self._is_simple and self.function is not None and self.function not in _validation.CLASSES:
             injected = _identity.shape(self.function).injected
             self._is_simple = not injected and _resolve.is_settled(self.function)
         return self._is_simple
@@ -44,10 +44,10 @@ LOCAL = Target(None, False)
 def target_of(function: Callable[..., Any]) -> Target:
     """Returns the target for a function or a task class."""
     if _identity.is_task_class(function):
-        from .._tasks.travel import runner
+        from .._tasks.task_codec import runner
 
         run = runner(function)  # type: ignore[arg-type]
-        _fit.CLASSES[run] = function
+        _validation.CLASSES[run] = function
         return Target(run, not inspect.iscoroutinefunction(run))
     return Target(function, not _is_async(function))
 

@@ -61,9 +61,9 @@ def class_attributes(cls: Any, payload: Any) -> dict[str, Any]:
 def _newer() -> Any:
     """Returns the module ``newer``, which is imported with the first task of a class: workers of functions do not need
     it."""
-    from .._tasks import newer
+    from .._tasks import class_changes
 
-    return newer
+    return class_changes
 
 
 def _names(names: Any) -> str:

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 /// A sequence of draws.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     /// Creates the sequence of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {

@@ -1,11 +1,11 @@
 //! A body adds a task without awaiting it and returns: its server is killed before that task is stored.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-mod arena;
+mod harness;
 
 use std::time::{Duration, Instant};
 
-use arena::Arena;
+use harness::Harness;
 use taskyard::{TaskFilter, TaskState};
 use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::leave;
@@ -45,14 +45,14 @@ impl Drop for HeldUp {
     }
 }
 
-async fn left_behind(arena: Arena) {
+async fn left_behind(harness: Harness) {
     let count =
-        |is_it: fn(&Event) -> bool| read_all(arena.ledgers()).unwrap().iter().filter(|event| is_it(event)).count();
-    let mut server = arena.start_server();
-    let parent = arena.queue.add(leave(1_500)).await.unwrap();
-    arena.until("the body has begun", || count(|event| matches!(event, Event::Started { .. })) == 1).await;
-    let held_up = HeldUp::begin(&arena.database).await;
-    arena.until("the body has ended", || count(|event| matches!(event, Event::Ended { .. })) == 1).await;
+        |is_it: fn(&Event) -> bool| read_all(harness.ledgers()).unwrap().iter().filter(|event| is_it(event)).count();
+    let mut server = harness.start_server();
+    let parent = harness.queue.add(leave(1_500)).await.unwrap();
+    harness.until("the body has begun", || count(|event| matches!(event, Event::Started { .. })) == 1).await;
+    let held_up = HeldUp::begin(&harness.database).await;
+    harness.until("the body has ended", || count(|event| matches!(event, Event::Ended { .. })) == 1).await;
     let ended = Instant::now();
     while ended.elapsed() < Duration::from_millis(700) {
         assert_eq!(parent.state().await.unwrap(), TaskState::Doing);
@@ -60,20 +60,20 @@ async fn left_behind(arena: Arena) {
     server.kill();
     drop(held_up);
     assert_eq!(parent.state().await.unwrap(), TaskState::Doing);
-    let _server = arena.start_server();
+    let _server = harness.start_server();
     let child = tokio::time::timeout(Duration::from_secs(60), parent.wait()).await.unwrap().unwrap();
     assert_eq!(parent.record().await.unwrap().attempt, 2);
     let filter = TaskFilter { limit: 100, ..TaskFilter::default() };
-    let stored = arena.queue.store().list(&filter).await.unwrap();
+    let stored = harness.queue.store().list(&filter).await.unwrap();
     assert!(stored.iter().any(|task| task.id == child), "{stored:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_before_a_child_is_stored_on_sqlite() {
-    left_behind(Arena::sqlite().await).await;
+    left_behind(Harness::sqlite().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_before_a_child_is_stored_on_postgresql() {
-    left_behind(Arena::postgres(shared()).await).await;
+    left_behind(Harness::postgres(shared()).await).await;
 }

@@ -13,7 +13,8 @@ const BOUND: Duration = Duration::from_secs(60);
 async fn open(database: &str) -> Taskyard {
     let queue = Taskyard::connect(database).await.unwrap();
     queue.configure(|config| {
-        (config.poll, config.fallback_poll) = (Duration::from_millis(100), Duration::from_millis(100))
+        (config.polling_interval, config.fallback_polling_interval) =
+            (Duration::from_millis(100), Duration::from_millis(100))
     });
     queue
 }

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from taskyard import InvalidArgument
 from taskyard._codec import Payload
-from taskyard.worker import _fit
+from taskyard.worker import _validation
 
 
 def fitted(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Returns the result of a function that is called with plain JSON as a worker calls it."""
-    return _fit.arguments(function, Payload(list(args), kwargs, False, None))
+    return _validation.arguments(function, Payload(list(args), kwargs, False, None))
 
 
 def refused(match: str, function: Any, *args: Any, **kwargs: Any) -> None:

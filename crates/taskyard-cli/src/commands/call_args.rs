@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// The function to call, its arguments and the task's options.
 #[derive(Debug, Args)]
-pub(crate) struct Work {
+pub(crate) struct CallArgs {
     /// The function's path (Rust) or module:name (Python); NAMESPACE/PATH in another namespace, /PATH in none
     kind: String,
     /// Positional arguments, a JSON list
@@ -48,7 +48,7 @@ pub(crate) struct Work {
     tags: Vec<String>,
 }
 
-impl Work {
+impl CallArgs {
     /// Builds the call.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The project directory of a test.
-pub struct Place {
+pub struct Sandbox {
     directory: TempDir,
     database: Option<String>,
 }
@@ -26,7 +26,7 @@ pub struct Said {
     pub stderr: String,
 }
 
-impl Place {
+impl Sandbox {
     /// Creates an empty directory that is marked as a project's root.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Client;
-use super::adder::Ticket;
+use super::insert_batcher::Ticket;
 use crate::Error;
 use crate::task::NewTask;
 

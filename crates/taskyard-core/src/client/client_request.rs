@@ -1,6 +1,6 @@
 //! The operations of a client as data, for callers outside of Rust: Python in this process, and child processes.
 //!
-//! [`Client::ask`] takes an operation and returns JSON. Operations that must keep the order of the calls (additions,
+//! [`Client::request`] takes an operation and returns JSON. Operations that must keep the order of the calls (additions,
 //! cancel, stop, retry) are pushed before it returns; only the reply is awaited.
 
 use std::future::Future;
@@ -29,7 +29,7 @@ pub struct Draft {
 
 /// An operation of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Ask {
+pub enum ClientRequest {
     /// Adds all of these or none; returns `[[id, existing], ..]` once they are durable.
     Add(Vec<Draft>),
     /// Waits for the end of a task; returns `{"id", "state", "result", "error"}`.
@@ -75,16 +75,16 @@ pub enum Ask {
     /// Returns `null` once everything pushed before is written.
     Flush,
     /// An operation on schedules.
-    Schedules(ScheduleAsk),
+    Schedules(ScheduleRequest),
     /// Changes the priority of a task; returns the reply.
     SetPriority(TaskId, i32),
     /// An operation on queues.
-    Queues(Box<QueueAsk>),
+    Queues(Box<QueueRequest>),
     /// An operation on dead letters.
-    Dead(Box<DeadAsk>),
+    Dead(Box<DeadLetterRequest>),
 }
 
-impl Ask {
+impl ClientRequest {
     /// Returns whether the operation only reads, so that its reply may be discarded.
     #[must_use]
     pub fn is_question(&self) -> bool {
@@ -97,9 +97,12 @@ impl Ask {
             | Self::ParentResults(_)
             | Self::List { .. }
             | Self::Watch { .. } => true,
-            Self::Schedules(ask) => matches!(ask, ScheduleAsk::List | ScheduleAsk::Get { .. }),
-            Self::Queues(ask) => matches!(**ask, QueueAsk::List),
-            Self::Dead(ask) => matches!(**ask, DeadAsk::List(_) | DeadAsk::Count(_) | DeadAsk::Show(_)),
+            Self::Schedules(request) => matches!(request, ScheduleRequest::List | ScheduleRequest::Get { .. }),
+            Self::Queues(request) => matches!(**request, QueueRequest::List),
+            Self::Dead(request) => matches!(
+                **request,
+                DeadLetterRequest::List(_) | DeadLetterRequest::Count(_) | DeadLetterRequest::Show(_)
+            ),
             Self::Add(_) | Self::Cancel(..) | Self::Stop(_) | Self::Retry(_) | Self::SetPriority(..) | Self::Flush => {
                 false
             }
@@ -109,7 +112,7 @@ impl Ask {
 
 /// An operation on queues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum QueueAsk {
+pub enum QueueRequest {
     /// Returns all queues by name.
     List,
     /// Pauses or resumes a queue; returns `null`.
@@ -133,7 +136,7 @@ pub enum QueueAsk {
 
 /// An operation on dead letters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum DeadAsk {
+pub enum DeadLetterRequest {
     /// Returns records, newest first.
     List(TaskFilter),
     /// Returns the number of dead letters.
@@ -152,7 +155,7 @@ pub enum DeadAsk {
 
 /// An operation on schedules.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum ScheduleAsk {
+pub enum ScheduleRequest {
     /// Stores a schedule; returns `{"name", "put", "next_at", "warnings"}`.
     Put {
         /// The schedule.
@@ -195,7 +198,7 @@ const ANSWER_BYTES_MAX: usize = 56 << 20;
 const LIST_PAGE: usize = 64;
 
 /// A future reply, as JSON.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send>>;
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send>>;
 
 impl Client {
     /// Carries out an operation.
@@ -204,11 +207,11 @@ impl Client {
     /// Arguments, limits, cycles, and a full buffer are refused at the call. All other errors are returned by the
     /// future.
     #[doc(hidden)]
-    pub fn ask(&self, ask: Ask) -> Result<Answering> {
+    pub fn request(&self, request: ClientRequest) -> Result<ResponseFuture> {
         let client = self.clone();
         let known = |id: TaskId| client.get::<serde_json::Value>(id);
-        Ok(match ask {
-            Ask::Add(drafts) => {
+        Ok(match request {
+            ClientRequest::Add(drafts) => {
                 let refs = self.push_beyond(self.settle_drafts(drafts)?)?;
                 Box::pin(async move {
                     let mut added = Vec::with_capacity(refs.len());
@@ -218,55 +221,55 @@ impl Client {
                     encode(&added)
                 })
             }
-            Ask::Wait(id) => {
+            ClientRequest::Wait(id) => {
                 let task = known(id);
                 Box::pin(async move { ended(&task.outcome().await?) })
             }
-            Ask::Record(id) => {
+            ClientRequest::Record(id) => {
                 let task = known(id);
                 Box::pin(async move { encode(&task.record().await?) })
             }
-            Ask::Context(id) => Box::pin(async move { client.encoded_context(id).await }),
-            Ask::Logs(id) => {
+            ClientRequest::Context(id) => Box::pin(async move { client.encoded_context(id).await }),
+            ClientRequest::Logs(id) => {
                 let task = known(id);
                 Box::pin(
                     async move { encode(&task.logs().await?.iter().map(StoredLogLine::to_json).collect::<Vec<_>>()) },
                 )
             }
-            Ask::Attempts(id) => {
+            ClientRequest::Attempts(id) => {
                 let task = known(id);
                 Box::pin(async move { encode(&task.attempts().await?) })
             }
-            Ask::Cancel(id, None) => control(known(id).cancel()),
-            Ask::Cancel(id, Some(reason)) => control(known(id).cancel_because(reason)?),
-            Ask::Stop(id) => control(known(id).stop()),
-            Ask::Retry(id) => control(known(id).retry()),
-            Ask::ParentResults(id) => Box::pin(async move {
+            ClientRequest::Cancel(id, None) => control(known(id).cancel()),
+            ClientRequest::Cancel(id, Some(reason)) => control(known(id).cancel_because(reason)?),
+            ClientRequest::Stop(id) => control(known(id).stop()),
+            ClientRequest::Retry(id) => control(known(id).retry()),
+            ClientRequest::ParentResults(id) => Box::pin(async move {
                 let size = client.open_store()?.parent_sizes(id).await?.iter().map(|(_, size)| size).sum();
                 let max = ANSWER_BYTES_MAX;
                 crate::Limits::check_size("results of the parents", "of one answer to a worker", size, max)?;
                 let parents = client.open_store()?.parent_results(id).await?;
                 encode(&parents.iter().map(parent).collect::<Result<Vec<_>>>()?)
             }),
-            Ask::List { states, queue, kind, limit } => {
+            ClientRequest::List { states, queue, kind, limit } => {
                 let filter = TaskFilter { states, queue, kind, limit, ..TaskFilter::default() };
                 Box::pin(async move { client.encoded_list(filter).await })
             }
-            Ask::Watch { id, since, seen, wait_ms } => {
+            ClientRequest::Watch { id, since, seen, wait_ms } => {
                 let mut watch = self.watch_seen(id, since, seen);
                 Box::pin(async move {
                     let events = watch.wait(Duration::from_millis(wait_ms)).await?;
                     encode(&Watched { events, seen: watch.seen(), ended: watch.has_ended() })
                 })
             }
-            Ask::Flush => Box::pin(async move {
+            ClientRequest::Flush => Box::pin(async move {
                 client.flush().await?;
                 encode(&())
             }),
-            Ask::Schedules(ask) => Box::pin(async move { client.ask_schedules(ask).await }),
-            Ask::SetPriority(id, priority) => control(known(id).set_priority(priority)),
-            Ask::Queues(ask) => Box::pin(async move { client.ask_queues(*ask).await }),
-            Ask::Dead(ask) => Box::pin(async move { client.ask_dead(*ask).await }),
+            ClientRequest::Schedules(request) => Box::pin(async move { client.request_schedules(request).await }),
+            ClientRequest::SetPriority(id, priority) => control(known(id).set_priority(priority)),
+            ClientRequest::Queues(request) => Box::pin(async move { client.request_queues(*request).await }),
+            ClientRequest::Dead(request) => Box::pin(async move { client.request_dead(*request).await }),
         })
     }
 
@@ -307,62 +310,62 @@ impl Client {
         if record.context_encoded { context().await } else { Ok(plain::escape_context(&found).into_owned()) }
     }
 
-    async fn ask_schedules(&self, ask: ScheduleAsk) -> Result<Vec<u8>> {
-        match ask {
-            ScheduleAsk::Put { schedule, on_conflict } => encode(&self.put_schedule(*schedule, on_conflict).await?),
-            ScheduleAsk::List => {
+    async fn request_schedules(&self, request: ScheduleRequest) -> Result<Vec<u8>> {
+        match request {
+            ScheduleRequest::Put { schedule, on_conflict } => encode(&self.put_schedule(*schedule, on_conflict).await?),
+            ScheduleRequest::List => {
                 encode(&self.schedules().await?.iter().map(ScheduleRecord::to_json).collect::<Vec<_>>())
             }
-            ScheduleAsk::Get { name, upcoming, runs } => {
+            ScheduleRequest::Get { name, upcoming, runs } => {
                 let record = self.schedule(&name).await?;
                 let mut json = record.to_json();
                 json.insert("upcoming", shown::value(&record.upcoming(upcoming)));
                 json.insert("history", shown::value(&self.schedule_runs(&name, runs).await?));
                 encode(&json)
             }
-            ScheduleAsk::Reschedule { name, rule, zone } => {
+            ScheduleRequest::Reschedule { name, rule, zone } => {
                 encode(&self.reschedule(&name, &rule, zone.as_deref()).await?)
             }
-            ScheduleAsk::Remove(name) => encode(&self.remove_schedule(&name).await?),
-            ScheduleAsk::SetPaused(name, true) => encode(&self.pause_schedule(&name).await?),
-            ScheduleAsk::SetPaused(name, false) => encode(&self.resume_schedule(&name).await?),
-            ScheduleAsk::Run(name) => encode(&self.run_schedule(&name).await?),
+            ScheduleRequest::Remove(name) => encode(&self.remove_schedule(&name).await?),
+            ScheduleRequest::SetPaused(name, true) => encode(&self.pause_schedule(&name).await?),
+            ScheduleRequest::SetPaused(name, false) => encode(&self.resume_schedule(&name).await?),
+            ScheduleRequest::Run(name) => encode(&self.run_schedule(&name).await?),
         }
     }
 
-    async fn ask_queues(&self, ask: QueueAsk) -> Result<Vec<u8>> {
-        match ask {
-            QueueAsk::List => encode(&self.queues().await?.iter().map(QueueStatus::to_json).collect::<Vec<_>>()),
-            QueueAsk::SetPaused(queue, true) => encode(&self.pause_queue(&queue).await?),
-            QueueAsk::SetPaused(queue, false) => encode(&self.resume_queue(&queue).await?),
-            QueueAsk::Limit(queue, running_max) => encode(&self.limit_queue(&queue, running_max).await?),
-            QueueAsk::Rate(queue, rate) => encode(&self.rate_queue(&queue, rate).await?),
-            QueueAsk::Age(queue, every) => encode(&self.age_queue(&queue, every).await?),
-            QueueAsk::Drain { queue, timeout } => encode(&self.drain_queue(&queue, timeout).await?),
-            QueueAsk::Purge(filter) => encode(&self.purge(&filter).await?),
+    async fn request_queues(&self, request: QueueRequest) -> Result<Vec<u8>> {
+        match request {
+            QueueRequest::List => encode(&self.queues().await?.iter().map(QueueStatus::to_json).collect::<Vec<_>>()),
+            QueueRequest::SetPaused(queue, true) => encode(&self.pause_queue(&queue).await?),
+            QueueRequest::SetPaused(queue, false) => encode(&self.resume_queue(&queue).await?),
+            QueueRequest::Limit(queue, running_max) => encode(&self.limit_queue(&queue, running_max).await?),
+            QueueRequest::Rate(queue, rate) => encode(&self.rate_queue(&queue, rate).await?),
+            QueueRequest::Age(queue, every) => encode(&self.age_queue(&queue, every).await?),
+            QueueRequest::Drain { queue, timeout } => encode(&self.drain_queue(&queue, timeout).await?),
+            QueueRequest::Purge(filter) => encode(&self.purge(&filter).await?),
         }
     }
 
-    async fn ask_dead(&self, ask: DeadAsk) -> Result<Vec<u8>> {
-        match ask {
-            DeadAsk::List(filter) => self.encoded_list(super::dead::dead(&filter)).await,
-            DeadAsk::Count(filter) => encode(&self.count_dead(&filter).await?),
-            DeadAsk::Show(id) => {
+    async fn request_dead(&self, request: DeadLetterRequest) -> Result<Vec<u8>> {
+        match request {
+            DeadLetterRequest::List(filter) => self.encoded_list(super::dead::dead(&filter)).await,
+            DeadLetterRequest::Count(filter) => encode(&self.count_dead(&filter).await?),
+            DeadLetterRequest::Show(id) => {
                 let task = self.get::<serde_json::Value>(id);
                 encode(&shown::Object::from([
                     ("task", shown::value(&task.record().await?)),
                     ("attempts", shown::value(&task.attempts().await?)),
                 ]))
             }
-            DeadAsk::Edit(id, edit) => encode(&self.edit_dead(id, &edit).await?),
-            DeadAsk::Retry(id, edit) => {
+            DeadLetterRequest::Edit(id, edit) => encode(&self.edit_dead(id, &edit).await?),
+            DeadLetterRequest::Retry(id, edit) => {
                 if !edit.is_empty() {
                     self.edit_dead(id, &edit).await?;
                 }
                 encode(&self.get::<serde_json::Value>(id).retry().await?)
             }
-            DeadAsk::RetryAll(filter) => encode(&self.retry_dead(&filter).await?),
-            DeadAsk::Purge(filter) => encode(&self.purge_dead(&filter).await?),
+            DeadLetterRequest::RetryAll(filter) => encode(&self.retry_dead(&filter).await?),
+            DeadLetterRequest::Purge(filter) => encode(&self.purge_dead(&filter).await?),
         }
     }
 
@@ -384,19 +387,19 @@ impl Client {
     pub fn add_settled_now(&self, tasks: Vec<NewTask>) -> Result<Result<Vec<TaskRef>, Vec<NewTask>>> {
         crate::graph::check_cycles(&tasks)?;
         let ids = super::ids(&tasks);
-        Ok(self.adder.push_now(tasks)?.map(|ticket| self.refs(ids, &ticket)))
+        Ok(self.batcher.push_now(tasks)?.map(|ticket| self.refs(ids, &ticket)))
     }
 
     /// Returns once the additions in memory are within their bound, or if waiting is pointless: nothing was written for
     /// `stall`, or the database is unreachable.
     pub async fn until_room(&self, stall: Duration) {
-        self.adder.room(stall).await;
+        self.batcher.capacity(stall).await;
     }
 
     fn push_beyond(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef>> {
         crate::graph::check_cycles(&tasks)?;
         let ids = super::ids(&tasks);
-        Ok(self.refs(ids, &self.adder.push_beyond(tasks)?))
+        Ok(self.refs(ids, &self.batcher.push_beyond(tasks)?))
     }
 
     fn settle_drafts(&self, drafts: Vec<Draft>) -> Result<Vec<NewTask>> {
@@ -429,7 +432,7 @@ struct Watched {
     ended: bool,
 }
 
-fn control(control: super::Control) -> Answering {
+fn control(control: super::Control) -> ResponseFuture {
     Box::pin(async move { encode(&control.await?) })
 }
 

@@ -4,17 +4,17 @@
 //! is atomic: if a batch of several groups is refused, each group is tried on its own, so that the unknown parent of
 //! one caller does not fail the others ([`write`]). A group that meets a lock of another transaction, or that alone
 //! fails with a transient error, is set aside together with everything that depends on it, and retried separately; the
-//! others continue ([`aside`]). While the database is unreachable everything waits here, in order.
+//! others continue ([`deferred`]). While the database is unreachable everything waits here, in order.
 //!
-//! The configuration bounds all undecided additions at all times ([`room`]): an addition over the bound waits until
+//! The configuration bounds all undecided additions at all times ([`capacity`]): an addition over the bound waits until
 //! others are decided, and is refused while the database is unreachable or no decisions are made any more.
 //!
 //! After the last handle is dropped, or the runtime has ended, the rest is written within [`CLOSING`]; tasks that could
-//! not be written are logged by id and kind ([`leaving`]).
+//! not be written are logged by id and kind ([`shutdown`]).
 
-mod aside;
-mod leaving;
-mod room;
+mod capacity;
+mod deferred;
+mod shutdown;
 mod worker;
 mod write;
 
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
-use self::aside::Aside;
+use self::deferred::Deferred;
 use self::write::{Batch, Group};
 use super::{ClientConfig, RUNTIME_ENDED, SHUT_DOWN};
 use crate::store::{Added, ControlReply, Store};
@@ -102,7 +102,7 @@ impl Drop for Ticket {
             // Additions lost because the database was unreachable were logged when they were given up.
             && !error.is_transient()
         {
-            leaving::say(self.first, "", format_args!("was refused, and its result was not awaited: {error}"));
+            shutdown::say(self.first, "", format_args!("was refused, and its result was not awaited: {error}"));
         }
     }
 }
@@ -138,7 +138,7 @@ struct Waiting {
     /// Number of threads that wait for room.
     blocked: usize,
     /// Number of tasks that are set aside, and the last failure among them.
-    aside: usize,
+    deferred: usize,
     failure: Option<String>,
     closed: bool,
     /// Closed because the writer's runtime has ended.
@@ -159,7 +159,7 @@ struct Shared {
     /// Notified when the last handle is dropped.
     left: Notify,
     /// Notified when there may be room, for the caller whose turn it is.
-    room: Notify,
+    capacity: Notify,
     /// Notified when there may be room, for blocked threads.
     room_of_threads: Condvar,
     /// Queue of the callers that wait for room, in order.
@@ -181,20 +181,20 @@ impl Shared {
 
 /// The handle that clients push through. The writer ends when the last handle is dropped and everything is written, or
 /// after [`CLOSING`].
-pub(super) struct Adder {
+pub(super) struct InsertBatcher {
     shared: Arc<Shared>,
     config: Arc<RwLock<ClientConfig>>,
     /// The runtime that the writer runs on.
     runtime: tokio::runtime::Handle,
 }
 
-impl std::fmt::Debug for Adder {
+impl std::fmt::Debug for InsertBatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Adder").finish_non_exhaustive()
+        f.debug_struct("InsertBatcher").finish_non_exhaustive()
     }
 }
 
-impl Drop for Adder {
+impl Drop for InsertBatcher {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.pushed.notify_one();
@@ -203,7 +203,7 @@ impl Drop for Adder {
     }
 }
 
-impl Adder {
+impl InsertBatcher {
     pub(super) fn start(
         store: Arc<dyn Store>,
         config: Arc<RwLock<ClientConfig>>,
@@ -216,11 +216,11 @@ impl Adder {
             aliases: HashMap::new(),
             taken: VecDeque::new(),
             writing: None,
-            aside: Aside::default(),
+            deferred: Deferred::default(),
             calling: None,
             proven: None,
         };
-        runtime.spawn(leaving::guarded(writer));
+        runtime.spawn(shutdown::guarded(writer));
         Arc::new(Self { shared, config, runtime: runtime.clone() })
     }
 
@@ -300,7 +300,7 @@ impl Adder {
         let error = Error::QueueUnavailable { waiting: tasks, bytes, cause };
         for push in left {
             if let Push::Add { tasks, ticket, .. } = push {
-                leaving::lose(&self.shared, &tasks, &ticket, &error);
+                shutdown::lose(&self.shared, &tasks, &ticket, &error);
             }
         }
         match flushed {
@@ -322,7 +322,7 @@ struct Writer {
     /// written.
     writing: Option<Batch>,
     /// Groups that met a lock or failed, and everything that must not overtake them.
-    aside: Aside,
+    deferred: Deferred,
     /// Control calls in progress. After an interruption they are carried out again.
     calling: Option<(Verb, Vec<(TaskId, ControlSender)>)>,
     /// When the database was last found to accept writes while others failed.
@@ -342,7 +342,7 @@ impl Writer {
                     Work::Flush(reply) => self.flush(reply),
                 }
             }
-            if self.aside.is_due() {
+            if self.deferred.is_due() {
                 self.retry_aside().await;
             }
             let (closed, given_up) = {
@@ -354,13 +354,13 @@ impl Writer {
                 self.lose_aside();
             }
             if self.taken.is_empty() {
-                if closed && self.aside.is_empty() {
+                if closed && self.deferred.is_empty() {
                     return;
                 }
                 tokio::select! {
                     // A push since the check left a permit, so this never sleeps through one.
                     () = self.shared.pushed.notified() => {}
-                    () = self.aside.due() => {}
+                    () = self.deferred.due() => {}
                 }
             }
         }
@@ -400,10 +400,10 @@ impl Writer {
 
     /// Carries out control calls; calls for tasks that are set aside wait until these are written.
     async fn control(&mut self, verb: Verb, mut calls: Vec<(TaskId, ControlSender)>) {
-        if !self.aside.is_empty() {
-            let waiting: Vec<_> = calls.extract_if(.., |(id, _)| self.aside.has(*id)).collect();
+        if !self.deferred.is_empty() {
+            let waiting: Vec<_> = calls.extract_if(.., |(id, _)| self.deferred.has(*id)).collect();
             for (id, reply) in waiting {
-                self.aside.put_control(verb.clone(), id, reply);
+                self.deferred.put_control(verb.clone(), id, reply);
             }
         }
         if calls.is_empty() {

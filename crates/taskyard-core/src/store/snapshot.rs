@@ -6,18 +6,18 @@ use crate::{TaskId, TaskState, Timestamp, WaitReason};
 
 /// Requests a snapshot of a task, without the parts that the watcher already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GlanceAt {
+pub struct SnapshotRequest {
     /// The task.
     pub id: TaskId,
     /// Ended attempts up to this number are omitted, except the last one.
     pub attempts_known: u32,
-    /// [`Glance::context_revision`] of the context that the watcher has.
+    /// [`TaskSnapshot::context_revision`] of the context that the watcher has.
     pub context_known: Option<i64>,
 }
 
 /// Snapshot of a task.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Glance {
+pub struct TaskSnapshot {
     /// The task.
     pub id: TaskId,
     /// Current state.

@@ -13,7 +13,7 @@ use taskyard_core::Client;
 use taskyard_core::client::additions::{Additions, Unsettled};
 
 use super::{Attempt, End};
-use crate::task_error::Wish;
+use crate::task_error::RetryDirective;
 use crate::{AsyncBody, BodyResult, TaskError};
 
 /// How long a failed attempt waits for its additions.
@@ -27,7 +27,7 @@ impl Attempt {
 
     /// The client of its server, for its body; `None` without a database.
     pub fn client(&self) -> Option<&Client> {
-        let client = self.engine.client.as_ref()?;
+        let client = self.run_context.client.as_ref()?;
         Some(self.client.get_or_init(|| Box::new(client.of_body(self.additions()))))
     }
 
@@ -87,7 +87,7 @@ struct Settling {
 
 impl Settling {
     async fn run(self, result: BodyResult) -> BodyResult {
-        let has_failed = result.as_ref().is_err_and(|error| !matches!(error.wish, Wish::Snooze(_)));
+        let has_failed = result.as_ref().is_err_and(|error| !matches!(error.directive, RetryDirective::Snooze(_)));
         if has_failed {
             let _ = tokio::time::timeout(FAILED_MAX, self.unsettled.settled()).await;
             return result;

@@ -5,7 +5,7 @@ use taskyard_core::Failure;
 use taskyard_core::store::{Claimed, Outcome};
 
 use super::{Attempt, Interrupt};
-use crate::task_error::Wish;
+use crate::task_error::RetryDirective;
 use crate::{BodyResult, TaskError};
 
 /// The end of a body, as observed by its executor.
@@ -21,7 +21,7 @@ pub(crate) enum End {
 }
 
 /// Returns the outcome to write for this end.
-pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
+pub(crate) fn resolve_outcome(attempt: &Attempt, end: End) -> Outcome {
     let claimed = &attempt.claimed;
     match end {
         // A requested cancel or stop takes precedence over a success that is not written yet.
@@ -39,7 +39,7 @@ pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
 }
 
 fn accept(attempt: &Attempt, result: Vec<u8>) -> Outcome {
-    let max = attempt.engine.limits().result_bytes_max;
+    let max = attempt.run_context.limits().result_bytes_max;
     if result.len() > max {
         let message = format!(
             "the result takes {} bytes, over the limit of {max} (setting result_bytes_max): store it elsewhere and \
@@ -53,17 +53,17 @@ fn accept(attempt: &Attempt, result: Vec<u8>) -> Outcome {
 
 fn refuse(attempt: &Attempt, error: TaskError) -> Outcome {
     let claimed = &attempt.claimed;
-    match error.wish {
-        Wish::Policy => retry_or_fail(claimed, error),
-        Wish::Never => Outcome::Failed(error.into_failure()),
-        Wish::Snooze(after) => Outcome::Snooze { after },
-        Wish::After(after) if claimed.failures < claimed.retry.max_retries => {
+    match error.directive {
+        RetryDirective::Policy => retry_or_fail(claimed, error),
+        RetryDirective::Never => Outcome::Failed(error.into_failure()),
+        RetryDirective::Snooze(after) => Outcome::Snooze { after },
+        RetryDirective::After(after) if claimed.failures < claimed.retry.max_retries => {
             Outcome::Retry { after, error: error.into_failure() }
         }
-        Wish::After(_) => Outcome::Failed(error.into_failure()),
+        RetryDirective::After(_) => Outcome::Failed(error.into_failure()),
         // The body noticed the request and ended by itself.
-        Wish::Cancelled => match attempt.interrupted() {
-            Some(why) => judge(attempt, End::Interrupted(why)),
+        RetryDirective::Cancelled => match attempt.interrupted() {
+            Some(why) => resolve_outcome(attempt, End::Interrupted(why)),
             None => retry_or_fail(claimed, error),
         },
     }

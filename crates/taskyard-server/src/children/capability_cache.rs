@@ -12,21 +12,21 @@ use taskyard_core::seal::key_of_reason;
 use super::Children;
 use super::child::Child;
 use super::frame::ToChild;
-use crate::engine::lock;
+use crate::run_context::lock;
 
 /// Maximum number of cached reasons; beyond it the cache is cleared and reasons are asked about again.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// Replies of the children about parking reasons.
 #[derive(Default)]
-pub(super) struct Knowing {
+pub(super) struct CapabilityCache {
     /// Replies of the children: `None` = asked, or to be asked.
     reasons: HashMap<String, Option<bool>>,
     /// Reasons that no child was asked about yet.
     wanted: Vec<String>,
 }
 
-impl Knowing {
+impl CapabilityCache {
     /// Returns true if a child is needed to reply.
     pub fn is_wanted(&self) -> bool {
         !self.wanted.is_empty()
@@ -42,13 +42,13 @@ impl Knowing {
         let open: Vec<String> =
             self.reasons.iter().filter(|(_, known)| known.is_none()).map(|(reason, _)| reason.clone()).collect();
         if !open.is_empty() {
-            child.send(ToChild::Knows(open));
+            child.send(ToChild::ProbeParked(open));
         }
     }
 
     /// Asks a child about the reasons that no child was asked about.
-    fn ask(&mut self, child: &Child) {
-        child.send(ToChild::Knows(std::mem::take(&mut self.wanted)));
+    fn probe(&mut self, child: &Child) {
+        child.send(ToChild::ProbeParked(std::mem::take(&mut self.wanted)));
     }
 
     /// Applies the reply of a child, which lists the reasons that do not apply there. Returns true if there are any.
@@ -83,22 +83,22 @@ impl Knowing {
 impl Children {
     /// Returns those of the reasons that are known not to apply here. A child is asked about the unknown ones.
     pub(super) fn known_of(self: &Arc<Self>, reasons: &[String]) -> Vec<String> {
-        let mut yard = lock(&self.yard);
+        let mut pool = lock(&self.pool);
         let mut known = Vec::new();
         for reason in reasons {
             let holds_not = match key_of_reason(reason) {
                 Some(key) => self.keys().is_some_and(|keys| keys.find(key).is_some()),
-                None => yard.knowing.of(reason) == Some(true),
+                None => pool.capabilities.of(reason) == Some(true),
             };
             if holds_not {
                 known.push(reason.clone());
             }
         }
-        if yard.knowing.is_wanted() {
-            let yard = &mut *yard;
-            match yard.children.values().find(|child| child.takes()) {
-                Some(child) => yard.knowing.ask(child),
-                None if !yard.is_pausing(Instant::now()) => self.feed(yard),
+        if pool.capabilities.is_wanted() {
+            let pool = &mut *pool;
+            match pool.children.values().find(|child| child.takes()) {
+                Some(child) => pool.capabilities.probe(child),
+                None if !pool.is_pausing(Instant::now()) => self.feed(pool),
                 None => {}
             }
         }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::child::{Child, Flight, Recall};
+use super::capability_cache::CapabilityCache;
+use super::child::{Assignment, Child, Recall};
 use super::frame::ToChild;
-use super::knowing::Knowing;
-use super::telling::Telling;
+use super::hook_delivery::HookDelivery;
 use crate::attempt::{Attempt, Interrupt};
 use crate::executor::Queued;
 
@@ -16,8 +16,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Queue and children of one executor.
 #[derive(Default)]
-pub(super) struct Yard {
-    pub line: VecDeque<Queued>,
+pub(super) struct ChildPool {
+    pub run_queue: VecDeque<Queued>,
     /// Children by number.
     pub children: BTreeMap<u64, Child>,
     /// Kinds of functions that run one at a time in one child.
@@ -25,9 +25,9 @@ pub(super) struct Yard {
     pub last_child: u64,
     pub last_slot: u64,
     /// Parking reasons that do not apply in the children, as far as they have replied.
-    pub knowing: Knowing,
+    pub capabilities: CapabilityCache,
     /// The delivery of a dead letter to the application's hooks.
-    pub telling: Telling,
+    pub hook_delivery: HookDelivery,
     /// Set after the children were replaced, until one with the newer code is ready: one is needed to report what it
     /// can run.
     renewed: bool,
@@ -44,7 +44,7 @@ pub(super) struct Counts {
     pub idle: usize,
     pub running: usize,
     /// Running tasks that wait for other tasks.
-    pub resting: usize,
+    pub released_slots: usize,
     pub unstarted: usize,
     /// Open requests of children.
     pub questions: usize,
@@ -58,17 +58,17 @@ struct Taker {
     number: u64,
     count: usize,
     singles: usize,
-    gift: Vec<(Queued, bool)>,
+    assigned: Vec<(Queued, bool)>,
 }
 
 impl Taker {
     fn of(number: u64, child: &Child) -> Option<Self> {
-        let (count, singles) = (child.flights.len() - child.resting.len(), child.singles.len());
-        child.takes().then_some(Self { number, count, singles, gift: Vec::new() })
+        let (count, singles) = (child.assignments.len() - child.released_slots.len(), child.singles.len());
+        child.takes().then_some(Self { number, count, singles, assigned: Vec::new() })
     }
 }
 
-impl Yard {
+impl ChildPool {
     /// Assigns tasks to the children that have the fewest, up to `concurrency` plus `ahead` each; of tasks that run one
     /// at a time, up to one plus `ahead`.
     pub fn hand_out(&mut self, concurrency: usize, ahead: usize) {
@@ -79,28 +79,28 @@ impl Yard {
             return;
         }
         let mut stay = VecDeque::new();
-        while let Some(queued) = self.line.pop_front() {
+        while let Some(queued) = self.run_queue.pop_front() {
             let single = self.singles.contains(&queued.claimed.kind);
             let free = takers.iter_mut().filter(|taker| taker.count < limit && !(single && taker.singles > ahead));
             match free.min_by_key(|taker| if single { (taker.singles, taker.count) } else { (0, taker.count) }) {
                 Some(taker) => {
                     taker.count += 1;
                     taker.singles += usize::from(single);
-                    taker.gift.push((queued, single));
+                    taker.assigned.push((queued, single));
                 }
                 // Tasks behind one that must wait for its turn may still be assigned.
                 None if single => stay.push_back(queued),
                 None => {
-                    self.line.push_front(queued);
+                    self.run_queue.push_front(queued);
                     break;
                 }
             }
         }
-        stay.append(&mut self.line);
-        self.line = stay;
-        for Taker { number, gift, .. } in takers.into_iter().filter(|taker| !taker.gift.is_empty()) {
+        stay.append(&mut self.run_queue);
+        self.run_queue = stay;
+        for Taker { number, assigned, .. } in takers.into_iter().filter(|taker| !taker.assigned.is_empty()) {
             if let Some(child) = self.children.get_mut(&number) {
-                child.give(gift, &mut self.last_slot);
+                child.assign(assigned, &mut self.last_slot);
             }
         }
     }
@@ -120,13 +120,13 @@ impl Yard {
             staying.fold((0, false), |(count, starting), child| (count + 1, starting || !child.ready));
         // A single start at a time: the next follows when this child is ready and tasks are still queued. After failures one
         // is tried although nothing is claimed for it.
-        let asked_for = !self.line.is_empty()
+        let asked_for = !self.run_queue.is_empty()
             || (count == 0
                 && (always_one
                     || self.renewed
                     || self.failures > 0
-                    || self.knowing.is_wanted()
-                    || self.telling.is_wanted()));
+                    || self.capabilities.is_wanted()
+                    || self.hook_delivery.is_wanted()));
         !starting && count < workers && asked_for
     }
 
@@ -136,7 +136,7 @@ impl Yard {
         let pause = Duration::from_millis(100) * 2_u32.saturating_pow(self.failures.min(10));
         self.not_before = Some(now + pause.min(PAUSE_MAX));
         if self.is_broken() {
-            self.telling.broken();
+            self.hook_delivery.broken();
         }
     }
 
@@ -152,7 +152,7 @@ impl Yard {
         self.start_succeeded();
         self.renewed = true;
         self.singles.clear();
-        self.knowing = Knowing::default();
+        self.capabilities = CapabilityCache::default();
     }
 
     /// Returns true if the first child is starting and no start has failed.
@@ -167,19 +167,19 @@ impl Yard {
     }
 
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts { unstarted: self.line.len(), ..Counts::default() };
+        let mut counts = Counts { unstarted: self.run_queue.len(), ..Counts::default() };
         for child in self.children.values() {
             let running = child.running();
             counts.running += running;
             if child.blocked {
                 // A child that exits is replaced by another one.
                 counts.blocked += usize::from(child.stays());
-                counts.running_blocked += running.saturating_sub(child.resting.len());
+                counts.running_blocked += running.saturating_sub(child.released_slots.len());
             }
-            counts.resting += child.resting.len();
+            counts.released_slots += child.released_slots.len();
             counts.questions += child.questions();
-            counts.unstarted += child.flights.len() - running;
-            if child.flights.is_empty() {
+            counts.unstarted += child.assignments.len() - running;
+            if child.assignments.is_empty() {
                 counts.idle += 1;
             } else {
                 counts.active += 1;
@@ -196,8 +196,8 @@ impl Yard {
     pub fn interrupt(&mut self, interrupt: Interrupt, meant: impl Fn(&Attempt) -> bool) {
         for child in self.children.values() {
             let mut slots = Vec::new();
-            for (slot, flight) in &child.flights {
-                if let Flight::Started { attempt, .. } = flight
+            for (slot, assignment) in &child.assignments {
+                if let Assignment::Started { attempt, .. } = assignment
                     && meant(attempt)
                 {
                     attempt.interrupt(interrupt);

@@ -9,30 +9,30 @@ use taskyard_core::store::Outcome;
 use taskyard_core::task::LogLine;
 
 use super::Children;
-use super::child::{Child, Flight, Recall};
-use super::frame::{AfterFailure, End, FromChild, Line, Note, ToChild, Why, Wish};
-use super::yard::Yard;
+use super::child::{Assignment, Child, Recall};
+use super::child_pool::ChildPool;
+use super::frame::{AfterFailure, End, FromChild, Line, Note, RetryDirective, ToChild, Why};
 use crate::TaskError;
-use crate::attempt::{self, Attempt, Interrupt, judge};
-use crate::engine::lock;
+use crate::attempt::{self, Attempt, Interrupt, resolve_outcome};
 use crate::registry::kind_of_reason;
+use crate::run_context::lock;
 use crate::task_error;
 
 /// Handles one message of a child.
-pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
-    let mut yard = lock(&children.yard);
-    let yard = &mut *yard;
-    let Some(child) = yard.children.get_mut(&number) else { return };
+pub(super) fn receive(children: &Arc<Children>, number: u64, message: FromChild) {
+    let mut pool = lock(&children.pool);
+    let pool = &mut *pool;
+    let Some(child) = pool.children.get_mut(&number) else { return };
     match message {
         FromChild::Ready { hears_deaths, code } => {
             children.is_of(code.as_deref());
             child.code = code;
-            yard.telling.hooks = Some(hears_deaths);
+            pool.hook_delivery.hooks = Some(hears_deaths);
             child.ready = true;
             child.idle_since = Instant::now();
-            yard.knowing.begin(child);
-            yard.start_succeeded();
-            children.feed(yard);
+            pool.capabilities.begin(child);
+            pool.start_succeeded();
+            children.feed(pool);
             children.changed.notify_one();
         }
         FromChild::Started(slots) => {
@@ -42,7 +42,7 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
         }
         FromChild::Noted(notes) => {
             for note in notes {
-                if let Some(Flight::Started { attempt, .. }) = child.flights.get(&note.slot) {
+                if let Some(Assignment::Started { attempt, .. }) = child.assignments.get(&note.slot) {
                     noted(attempt, note);
                 }
             }
@@ -51,24 +51,24 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
             for (slot, rests) in slots {
                 child.rests(slot, rests);
             }
-            children.feed(yard);
+            children.feed(pool);
             children.changed.notify_one();
         }
-        FromChild::Ended(ends) => ended(children, yard, number, ends),
-        FromChild::Asks(asks) => super::asked::asked(children, child, number, asks),
+        FromChild::Ended(ends) => ended(children, pool, number, ends),
+        FromChild::Asks(asks) => super::requests::serve(children, child, number, asks),
         FromChild::Withdrawn(calls) => child.withdraw(&calls),
-        FromChild::Tells(number) => yard.telling.begins(number, Instant::now()),
+        FromChild::Tells(number) => pool.hook_delivery.begins(number, Instant::now()),
         FromChild::Told(number) => {
-            yard.telling.told(number);
+            pool.hook_delivery.told(number);
             child.idle_since = Instant::now();
         }
         FromChild::Singles(kinds) => {
             // A child that exits may have been loaded with other code than its successors.
             if child.leaving.is_none() {
-                yard.singles.extend(kinds);
+                pool.singles.extend(kinds);
                 let most = 1 + children.ahead();
-                child.has_singles(&yard.singles, most);
-                children.feed(yard);
+                child.has_singles(&pool.singles, most);
+                children.feed(pool);
             }
         }
         FromChild::Blocked(blocked) => {
@@ -76,38 +76,38 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
             if blocked {
                 // The child gives all of these back by itself. Those whose start it has not reported are assigned to
                 // other children here.
-                child.recall(Recall::Line, |_| true);
+                child.recall(Recall::Requeue, |_| true);
             } else {
                 // Makes the child read the messages that arrived meanwhile.
                 child.send(ToChild::Ping);
             }
-            children.feed(yard);
+            children.feed(pool);
             children.changed.notify_one();
         }
         FromChild::Known(reasons) => {
-            if yard.knowing.learn(reasons) {
-                children.engine.learned.notify_one();
+            if pool.capabilities.learn(reasons) {
+                children.run_context.learned.notify_one();
             }
         }
     }
 }
 
 fn started(children: &Children, child: &mut Child, slot: u64) {
-    let Some(flight) = child.flights.remove(&slot) else { return };
-    let Flight::Sent { queued, recall } = flight else {
-        child.flights.insert(slot, flight);
+    let Some(assignment) = child.assignments.remove(&slot) else { return };
+    let Assignment::Sent { queued, recall } = assignment else {
+        child.assignments.insert(slot, assignment);
         return;
     };
-    let attempt = Attempt::new(queued.claimed, queued.claim, children.engine.clone());
+    let attempt = Attempt::new(queued.claimed, queued.claim, children.run_context.clone());
     if recall == Some(Recall::Asked) {
         attempt.interrupt(Interrupt::Asked);
         child.send(ToChild::Interrupt(vec![(slot, Why::Asked)]));
     }
-    child.flights.insert(slot, Flight::Started { attempt, at: Instant::now(), verdict: None });
+    child.assignments.insert(slot, Assignment::Started { attempt, at: Instant::now(), outcome: None });
 }
 
 fn noted(attempt: &Arc<Attempt>, note: Note) {
-    let limits = attempt.engine.limits();
+    let limits = attempt.run_context.limits();
     attempt.live(|live| {
         for line in note.lines {
             live.push_line(stored(line));
@@ -136,8 +136,8 @@ fn stored(line: Line) -> LogLine {
     }
 }
 
-fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64, End)>) {
-    let Some(child) = yard.children.get_mut(&number) else { return };
+fn ended(children: &Arc<Children>, pool: &mut ChildPool, number: u64, ends: Vec<(u64, End)>) {
+    let Some(child) = pool.children.get_mut(&number) else { return };
     let build = children.build_of(child.code.as_deref());
     let now = Instant::now();
     let (mut outcomes, mut back, mut count) = (Vec::with_capacity(ends.len()), Vec::new(), 0);
@@ -147,21 +147,21 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
             // The attempt was given back while the event loop of its child was blocked.
             (None, End::Raised { .. }) => failures.push((slot, AfterFailure::Other)),
             (None, _) => {}
-            (Some(Flight::Sent { queued, recall }), End::Recalled) => match recall {
-                Some(Recall::Line) => back.push(*queued),
+            (Some(Assignment::Sent { queued, recall }), End::Recalled) => match recall {
+                Some(Recall::Requeue) => back.push(*queued),
                 Some(Recall::Asked) => outcomes.push((unstarted(children, *queued), Outcome::Interrupted)),
                 _ => outcomes.push((unstarted(children, *queued), Outcome::Released)),
             },
-            (Some(Flight::Sent { queued, .. }), end) => {
+            (Some(Assignment::Sent { queued, .. }), end) => {
                 // The attempt ended before it began, or both messages arrived at once.
                 let attempt = unstarted(children, *queued);
                 let (outcome, failure) = resolved(&attempt, None, end, build.as_deref());
                 failures.extend(failure.map(|failure| (slot, failure)));
                 outcomes.push((attempt, outcome));
             }
-            (Some(Flight::Started { attempt, verdict, .. }), end) => {
+            (Some(Assignment::Started { attempt, outcome, .. }), end) => {
                 count += 1;
-                let (outcome, failure) = resolved(&attempt, verdict, end, None);
+                let (outcome, failure) = resolved(&attempt, outcome, end, None);
                 failures.extend(failure.map(|failure| (slot, failure)));
                 outcomes.push((attempt, outcome));
             }
@@ -171,18 +171,18 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
         child.send(ToChild::Failures(failures));
     }
     if count > 0 {
-        children.pace.note(now.saturating_duration_since(child.busy_since), count);
+        children.throughput.note(now.saturating_duration_since(child.busy_since), count);
         child.busy_since = now;
     }
-    if child.flights.is_empty() {
+    if child.assignments.is_empty() {
         child.idle_since = now;
     }
     for queued in back.into_iter().rev() {
-        yard.line.push_front(queued);
+        pool.run_queue.push_front(queued);
     }
     let mut written: Vec<_> = outcomes.into_iter().filter_map(|(attempt, outcome)| attempt.conclude(outcome)).collect();
-    children.engine.ends.append(&mut written);
-    children.feed(yard);
+    children.run_context.ends.append(&mut written);
+    children.feed(pool);
     children.changed.notify_one();
 }
 
@@ -211,7 +211,7 @@ pub(super) fn resolved(
 }
 
 fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attempt> {
-    Attempt::new(queued.claimed, queued.claim, children.engine.clone())
+    Attempt::new(queued.claimed, queued.claim, children.run_context.clone())
 }
 
 /// Returns the outcome to write for this end.
@@ -219,32 +219,34 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
 /// `build`: the server's build, if the child that reports the end runs it.
 fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
     match end {
-        End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
-        End::Raised { wish: Wish::Cancelled, .. } if attempt.interrupted().is_some() => {
+        End::Returned(result) => resolve_outcome(attempt, attempt::End::Returned(Ok(result.into_vec()))),
+        End::Raised { directive: RetryDirective::Cancelled, .. } if attempt.interrupted().is_some() => {
             outcome(attempt, End::Interrupted, None)
         }
-        End::Raised { wish: Wish::Cancelled, .. } if *attempt.engine.stopping.borrow() => Outcome::CutShort,
-        End::Raised { wish: Wish::Cancelled, .. } if !attempt.claimed.alone => Outcome::Beside,
-        End::Raised { error_type, also, message, traceback, wish } => {
+        End::Raised { directive: RetryDirective::Cancelled, .. } if *attempt.run_context.stopping.borrow() => {
+            Outcome::CutShort
+        }
+        End::Raised { directive: RetryDirective::Cancelled, .. } if !attempt.claimed.alone => Outcome::Beside,
+        End::Raised { error_type, also, message, traceback, directive } => {
             let failure = Failure { error_type, message, traceback };
-            let wish = match wish {
-                Wish::Policy | Wish::Cancelled => task_error::Wish::Policy,
-                Wish::Never => task_error::Wish::Never,
-                Wish::After(pause) => task_error::Wish::After(Duration::from_millis(pause)),
-                Wish::Snooze(pause) => task_error::Wish::Snooze(Duration::from_millis(pause)),
+            let directive = match directive {
+                RetryDirective::Policy | RetryDirective::Cancelled => task_error::RetryDirective::Policy,
+                RetryDirective::Never => task_error::RetryDirective::Never,
+                RetryDirective::After(pause) => task_error::RetryDirective::After(Duration::from_millis(pause)),
+                RetryDirective::Snooze(pause) => task_error::RetryDirective::Snooze(Duration::from_millis(pause)),
             };
-            let error = TaskError::of(failure).being_also(also).wishing(wish);
-            judge(attempt, attempt::End::Returned(Err(error)))
+            let error = TaskError::of(failure).being_also(also).with_directive(directive);
+            resolve_outcome(attempt, attempt::End::Returned(Err(error)))
         }
         End::Interrupted => match attempt.interrupted() {
-            Some(why) => judge(attempt, attempt::End::Interrupted(why)),
+            Some(why) => resolve_outcome(attempt, attempt::End::Interrupted(why)),
             None => Outcome::Interrupted,
         },
         // A child of other code is not evidence about this server's build: its tasks are parked until this server is
         // asked about them.
         End::Parked(reason) => match build.filter(|_| kind_of_reason(&reason) == Some(&attempt.claimed.kind)) {
             Some(build) => {
-                attempt.engine.refused.notify_one();
+                attempt.run_context.refused.notify_one();
                 Outcome::Refused { reason, build: build.to_owned() }
             }
             None => Outcome::Parked { reason },

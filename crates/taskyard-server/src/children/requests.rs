@@ -6,24 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
-use taskyard_core::client::Answering;
+use taskyard_core::client::ResponseFuture;
 use taskyard_core::store::WriteReply;
 use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
 
 use super::Children;
-use super::child::{Child, Flight};
-use super::frame::{AfterFailure, Asked, End, FRAME_BYTES_MAX, Refusal, ToChild};
-use super::heard::resolved;
+use super::child::{Assignment, Child};
+use super::frame::{AfterFailure, ChildRequest, End, FRAME_BYTES_MAX, Refusal, ToChild};
+use super::receive::resolved;
 use crate::TaskContext;
-use crate::engine::lock;
-use crate::fetcher::{Wanted, Word};
+use crate::fetcher::{DemandMessage, TakeRequest};
+use crate::run_context::lock;
 
 /// Starts the requests of a child.
-pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, asks: Vec<(u64, Asked)>) {
+pub(super) fn serve(children: &Arc<Children>, child: &mut Child, number: u64, asks: Vec<(u64, ChildRequest)>) {
     let mut refused = Vec::new();
     for (call, asked) in asks {
-        let is_question = matches!(&asked, Asked::Client(ask) if ask.is_question());
+        let is_question = matches!(&asked, ChildRequest::Client(ask) if ask.is_question());
         let checked = if is_question { child.check_questions(children.command.questions_max) } else { Ok(()) };
         match checked.and_then(|()| begin(children, child, number, asked)) {
             Ok(answering) => {
@@ -45,52 +45,61 @@ pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, as
     }
 }
 
-fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> Result<Answering> {
-    let flights = &child.flights;
-    let attempt = |slot: u64| match flights.get(&slot) {
-        Some(Flight::Started { attempt, .. }) => Ok(TaskContext(attempt.clone())),
+fn begin(children: &Children, child: &mut Child, number: u64, asked: ChildRequest) -> Result<ResponseFuture> {
+    let assignments = &child.assignments;
+    let attempt = |slot: u64| match assignments.get(&slot) {
+        Some(Assignment::Started { attempt, .. }) => Ok(TaskContext(attempt.clone())),
         _ => Err(Error::InvalidArgument { what: "attempt", why: "it is not running any more".into() }),
     };
     match asked {
-        Asked::Client(ask) => {
-            let client =
-                children.engine.client.as_ref().ok_or(Error::ShutDown("this server's client has been shut down"))?;
-            client.ask(ask)
+        ChildRequest::Client(ask) => {
+            let client = children
+                .run_context
+                .client
+                .as_ref()
+                .ok_or(Error::ShutDown("this server's client has been shut down"))?;
+            client.request(ask)
         }
-        Asked::Saved(slot) => {
+        ChildRequest::Saved(slot) => {
             let attempt = attempt(slot)?;
             Ok(Box::pin(async move {
                 attempt.save_context().await?;
                 Ok(b"null".to_vec())
             }))
         }
-        Asked::Token(slot) => {
+        ChildRequest::Token(slot) => {
             let attempt = attempt(slot)?;
             Ok(Box::pin(async move {
                 attempt.save_context().await?;
                 Ok(format!("\"{}\"", attempt.token()).into_bytes())
             }))
         }
-        Asked::Take { .. } if !children.config().on_demand => {
+        ChildRequest::Take { .. } if !children.config().on_demand => {
             let why = "this server assigns tasks on its own".into();
             Err(Error::InvalidArgument { what: "asking for a task", why })
         }
-        Asked::Take { number: take_number, limit, queues, wait_ms } => {
+        ChildRequest::Take { number: take_number, limit, queues, wait_ms } => {
             Ok(take(children, (number, take_number), limit, queues, Duration::from_millis(wait_ms)))
         }
-        Asked::Waive(take_number) => {
-            children.engine.wanted.push(Word::Waives((number, take_number)));
+        ChildRequest::Waive(take_number) => {
+            children.run_context.demand.push(DemandMessage::Waives((number, take_number)));
             Ok(Box::pin(async { Ok(b"null".to_vec()) }))
         }
-        Asked::Ended(slot, end) => Ok(ended(children, child, slot, end)),
+        ChildRequest::Ended(slot, end) => Ok(ended(children, child, slot, end)),
     }
 }
 
 /// Requests tasks for a child. The response contains the ids of the tasks that were sent to it.
-fn take(children: &Children, name: (u64, u64), limit: usize, queues: Option<Vec<String>>, wait: Duration) -> Answering {
+fn take(
+    children: &Children,
+    name: (u64, u64),
+    limit: usize,
+    queues: Option<Vec<String>>,
+    wait: Duration,
+) -> ResponseFuture {
     let (reply, taken) = oneshot::channel();
-    let wanted = Wanted { name, limit, queues, until: Instant::now() + wait, has_looked: false, reply };
-    children.engine.wanted.push(Word::Wants(wanted));
+    let wanted = TakeRequest { name, limit, queues, until: Instant::now() + wait, has_looked: false, reply };
+    children.run_context.demand.push(DemandMessage::Wants(wanted));
     Box::pin(async move {
         // The sender is dropped when the server stops: then there are no tasks.
         let ids = taken.await.unwrap_or_default();
@@ -99,22 +108,22 @@ fn take(children: &Children, name: (u64, u64), limit: usize, queues: Option<Vec<
 }
 
 /// Ends one attempt of a child, and responds with the state that the store has recorded.
-fn ended(children: &Children, child: &mut Child, slot: u64, end: End) -> Answering {
+fn ended(children: &Children, child: &mut Child, slot: u64, end: End) -> ResponseFuture {
     let attempt = match child.take(slot) {
-        Some(Flight::Started { attempt, verdict, .. }) => Some((attempt, verdict)),
-        Some(sent @ Flight::Sent { .. }) => {
+        Some(Assignment::Started { attempt, outcome, .. }) => Some((attempt, outcome)),
+        Some(sent @ Assignment::Sent { .. }) => {
             // No start was reported for it; the lease or a recall settles it.
-            child.flights.insert(slot, sent);
+            child.assignments.insert(slot, sent);
             None
         }
         None => None,
     };
-    if child.flights.is_empty() {
+    if child.assignments.is_empty() {
         child.idle_since = Instant::now();
     }
     let raised = matches!(end, End::Raised { .. });
-    let resolved = attempt.map(|(attempt, verdict)| {
-        let (outcome, failure) = resolved(&attempt, verdict, end, None);
+    let resolved = attempt.map(|(attempt, outcome)| {
+        let (outcome, failure) = resolved(&attempt, outcome, end, None);
         (attempt.end_told(outcome), failure)
     });
     let (told, failure) = resolved.unzip();
@@ -149,7 +158,7 @@ fn answered(children: &Children, number: u64, call: u64, answer: &Result<Vec<u8>
         Ok(json) => Ok(ByteBuf::from(json.clone())),
         Err(error) => Err(Refusal::from(error)),
     };
-    if let Some(child) = lock(&children.yard).children.get_mut(&number) {
+    if let Some(child) = lock(&children.pool).children.get_mut(&number) {
         child.answer(call, answer);
     }
 }

@@ -15,9 +15,9 @@ const SLOW_NS: u64 = 1_000_000_000;
 
 /// Time for which one task occupies one worker: a moving average in nanoseconds, 0 = unknown.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(AtomicU64);
+pub(crate) struct ThroughputEstimate(AtomicU64);
 
-impl Pace {
+impl ThroughputEstimate {
     /// Records that `count` tasks took `spent` of a worker's time. Concurrent updates may be lost, which an estimate
     /// tolerates.
     pub fn note(&self, spent: Duration, count: u32) {
@@ -50,7 +50,7 @@ impl Pace {
 }
 
 /// Returns how many tasks to claim, with `free` slots, `prefetch` tasks to hold ready and `waiting` tasks held already.
-pub(crate) fn room(free: usize, prefetch: usize, waiting: usize) -> usize {
+pub(crate) fn capacity(free: usize, prefetch: usize, waiting: usize) -> usize {
     let wanted = free.saturating_add(prefetch).saturating_sub(waiting);
     let worth_it = (prefetch / 2).max(1);
     if wanted >= worth_it { wanted } else { 0 }
@@ -62,20 +62,20 @@ mod tests {
 
     #[test]
     fn slow_tasks_come_one_by_one_and_quick_ones_in_batches() {
-        let pace = Pace::default();
-        assert_eq!(pace.prefetch(2), 0, "nothing is known");
-        pace.note(Duration::from_millis(1), 1_000);
-        assert_eq!(pace.prefetch(2), 100_000);
+        let throughput = ThroughputEstimate::default();
+        assert_eq!(throughput.prefetch(2), 0, "nothing is known");
+        throughput.note(Duration::from_millis(1), 1_000);
+        assert_eq!(throughput.prefetch(2), 100_000);
         for _ in 0..30 {
-            pace.note(Duration::from_secs(1), 1);
+            throughput.note(Duration::from_secs(1), 1);
         }
-        assert_eq!(pace.prefetch(2), 0, "one long task each");
-        pace.note(Duration::from_millis(1), 1_000);
-        pace.is_slow();
-        assert_eq!(pace.prefetch(2), 0);
-        assert_eq!(room(3, 0, 0), 3);
-        assert_eq!(room(3, 0, 3), 0);
-        assert_eq!(room(0, 1_000, 600), 0, "not worth a claim yet");
-        assert_eq!(room(0, 1_000, 400), 600);
+        assert_eq!(throughput.prefetch(2), 0, "one long task each");
+        throughput.note(Duration::from_millis(1), 1_000);
+        throughput.is_slow();
+        assert_eq!(throughput.prefetch(2), 0);
+        assert_eq!(capacity(3, 0, 0), 3);
+        assert_eq!(capacity(3, 0, 3), 0);
+        assert_eq!(capacity(0, 1_000, 600), 0, "not worth a claim yet");
+        assert_eq!(capacity(0, 1_000, 400), 600);
     }
 }

@@ -9,10 +9,10 @@ use taskyard_core::{TaskId, Token};
 use tokio::sync::Notify;
 
 use super::Queued;
-use crate::engine::lock;
+use crate::run_context::lock;
 
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct RunQueue {
     tasks: Mutex<VecDeque<Queued>>,
     /// Number of tasks, readable without the lock.
     len: AtomicUsize,
@@ -20,7 +20,7 @@ pub(super) struct Line {
     pub arrived: Notify,
 }
 
-impl Line {
+impl RunQueue {
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }

@@ -25,9 +25,9 @@ const LEAVE_MAX: Duration = Duration::from_millis(400);
 /// Polling interval.
 const STEP: Duration = Duration::from_millis(5);
 
-pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_beat: &watch::Sender<bool>) {
+pub(super) async fn shut_down(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_beat: &watch::Sender<bool>) {
     let grace = state.config().shutdown_grace;
-    tracing::info!(running = state.figures().running, ?grace, "the server stops: it claims nothing more");
+    tracing::info!(running = state.stats().running, ?grace, "the server stops: it claims nothing more");
     let mut graced = Instant::now() + grace;
     give_back(state);
     tokio::select! {
@@ -35,7 +35,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
         () = tokio::time::sleep_until(graced) => {}
         () = state.reached(Phase::Hastened) => graced = Instant::now(),
     }
-    if state.figures().running > 0 {
+    if state.stats().running > 0 {
         state.drop_work(Interrupt::Release);
         let _ = tokio::time::timeout(DROP_MAX, ended(state)).await;
         for executor in &state.executors {
@@ -44,7 +44,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
     }
     give_back(state);
     tokio::select! {
-        () = state.engine.hook_tasks.until_none() => {}
+        () = state.run_context.hook_tasks.until_none() => {}
         () = tokio::time::sleep_until(graced) => {}
         () = state.reached(Phase::Hastened) => graced = Instant::now(),
     }
@@ -105,7 +105,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
 pub(super) async fn give_up(state: &State, error: &Error) -> ServerExit {
     tracing::error!(
         database = state.store.address(),
-        running = state.figures().running,
+        running = state.stats().running,
         %error,
         "the database is lost: the server gives up its running tasks and ends; nothing more can be stored"
     );
@@ -141,7 +141,7 @@ fn give_back(state: &State) {
 async fn ended(state: &State) {
     loop {
         give_back(state);
-        if state.figures().running == 0 {
+        if state.stats().running == 0 {
             return;
         }
         tokio::time::sleep(STEP).await;

@@ -15,7 +15,7 @@ pub(super) fn current() -> Option<TaskContext> {
 
 /// Makes a body that waits for another task release its concurrency slot, and the end of an attempt wait for its body's additions.
 pub(crate) fn install() {
-    taskyard_core::rest::install(|| current()?.0.release_slot());
+    taskyard_core::concurrency_slot::install(|| current()?.0.release_slot());
     taskyard_core::client::additions::install(|| Some(current()?.0.additions()));
 }
 

@@ -16,7 +16,7 @@ use taskyard_core::store::{Finish, Outcome, Signal};
 use taskyard_core::{ClaimId, Error, Failure, Result, ServerId, TaskId, Token};
 
 use crate::backoff::jittered;
-use crate::engine::Ended;
+use crate::run_context::Ended;
 use crate::state::{Lease, State};
 
 /// Maximum number of tasks of old claims in one check.
@@ -58,7 +58,7 @@ struct Comparison {
 pub(super) async fn run(state: &State) {
     let mut comparison = Comparison::default();
     loop {
-        tokio::time::sleep(jittered(state.config().beat)).await;
+        tokio::time::sleep(jittered(state.config().heartbeat_interval)).await;
         if *state.lease.borrow() != Lease::Good {
             continue;
         }
@@ -76,7 +76,7 @@ impl Comparison {
         }
         let pending = state.claims.pending();
         let foreign = std::mem::take(&mut self.foreign);
-        let age = state.config().beat * 2;
+        let age = state.config().heartbeat_interval * 2;
         let mut asked: Vec<ClaimId> = self.suspects.iter().map(|suspect| suspect.claim()).collect();
         asked.extend(&foreign);
         asked.extend(state.claims.aged(age, &mut self.place, TASKS_MAX));
@@ -142,7 +142,7 @@ fn settle(state: &State, confirmed: impl Iterator<Item = Suspect>) {
     }
     if !lost.is_empty() {
         tracing::warn!(tasks = lost.len(), "the database has lost the outcomes of tasks that ran here; they run again");
-        state.engine.ends.append(&mut lost);
+        state.run_context.ends.append(&mut lost);
     }
     if !unknown.is_empty() {
         tracing::warn!(

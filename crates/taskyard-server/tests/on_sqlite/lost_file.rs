@@ -20,7 +20,9 @@ async fn a_server_at_rest_ends_by_itself() {
     let world = World::new().await;
     // Heartbeats are too rare to detect it.
     let server = world
-        .server(|config| (config.beat, config.lease) = (Duration::from_secs(1_000), Duration::from_secs(4_000)))
+        .server(|config| {
+            (config.heartbeat_interval, config.lease) = (Duration::from_secs(1_000), Duration::from_secs(4_000))
+        })
         .await;
     world.database.lose();
     let began = Instant::now();

@@ -216,7 +216,7 @@ async fn a_hook_that_kills_its_child_is_no_tasks_crash() {
     let open = gate.path().join("open");
     let children = |config: &mut ServerConfig| {
         config.children = Some(child::mourning(directory.path(), 1));
-        config.workers = 1;
+        config.max_workers = 1;
     };
     let server = server(&world, registry(&world.stage), children).await;
     let held: TaskRef<i64> =

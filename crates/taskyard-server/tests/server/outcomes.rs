@@ -56,7 +56,7 @@ async fn a_child_sees_its_parents_results() {
 #[tokio::test]
 async fn a_task_adds_and_awaits_another() {
     let world = World::new().await;
-    let _server = world.server(|config| config.workers = 1).await;
+    let _server = world.server(|config| config.max_workers = 1).await;
     let task: TaskRef<i64> = world.add("adds", &(), |call| call);
     assert_eq!(within("both", task.wait()).await.unwrap(), 42);
 }
@@ -110,7 +110,7 @@ async fn the_policy_may_name_error_types() {
 #[tokio::test]
 async fn a_panic_fails_the_attempt_and_nothing_else() {
     let world = World::new().await;
-    let _server = world.server(|config| config.workers = 1).await;
+    let _server = world.server(|config| config.max_workers = 1).await;
     for (kind, message) in [("panic", "no way 2"), ("panic_blocking", "not here either")] {
         let task: TaskRef<()> = world.add(kind, &(), |call| call.max_retries(0));
         let (error_type, said, traceback) = failure(&task).await;

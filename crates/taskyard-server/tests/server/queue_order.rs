@@ -88,12 +88,12 @@ async fn what_is_paused_limited_or_empty_is_passed_by() {
             add(&world, queue, 50).await;
         }
         world.store.set_paused("paused", true).await.unwrap();
-        world.store.set_concurrency("limited", Some(0)).await.unwrap();
+        world.store.set_limit("limited", Some(0)).await.unwrap();
         let _server = world.server(serve(&["paused", "limited", "empty", "open"], order.clone(), 1_000)).await;
         all_done(&world, "open", 50).await;
         assert_eq!(done(&world, "paused").await.len() + done(&world, "limited").await.len(), 0);
         world.store.set_paused("paused", false).await.unwrap();
-        world.store.set_concurrency("limited", Some(1)).await.unwrap();
+        world.store.set_limit("limited", Some(1)).await.unwrap();
         all_done(&world, "paused", 50).await;
         all_done(&world, "limited", 50).await;
     }

@@ -23,7 +23,7 @@ async fn a_server_moves_up_what_has_stood_long() {
     low.stored().await.unwrap();
     let before = rank(&world).await;
     world.store.set_clock(TestClock::Offset(Duration::from_secs(600).as_micros() as i64)).await.unwrap();
-    let server = world.server(|config| config.workers = 1).await;
+    let server = world.server(|config| config.max_workers = 1).await;
     eventually("it has moved up", async || rank(&world).await != before).await;
     // The aged task precedes the one that is more urgent now, and its own priority is unchanged.
     let high: TaskRef<i64> = world.add("echo", &(2,), |call| call.queue("slow").priority(9));

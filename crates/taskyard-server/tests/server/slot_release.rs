@@ -9,7 +9,7 @@ use crate::world::{World, eventually, within};
 #[tokio::test]
 async fn nested_waits_never_take_all_places() {
     let world = World::new().await;
-    let server = world.server(|config| (config.workers, config.concurrency) = (1, 1)).await;
+    let server = world.server(|config| (config.max_workers, config.concurrency) = (1, 1)).await;
     let chain: TaskRef<u64> = world.add("nest", &(30, 1), |call| call);
     assert_eq!(within("a chain of waits", chain.wait()).await.unwrap(), 31);
     let tree: TaskRef<u64> = world.add("nest", &(4, 4), |call| call);
@@ -31,7 +31,7 @@ async fn nested_waits_never_take_all_places() {
 #[tokio::test]
 async fn one_that_waits_is_cancelled_timed_out_and_stopped_like_any_other() {
     let world = World::new().await;
-    let server = world.server(|config| (config.workers, config.concurrency) = (1, 1)).await;
+    let server = world.server(|config| (config.max_workers, config.concurrency) = (1, 1)).await;
     for kind in ["nest_hold", "nest_hold_blocking"] {
         let late: TaskRef<u64> = world.add(kind, &(), |call| call.timeout(Duration::from_millis(300)).max_retries(0));
         let error = within("its time limit", late.wait()).await.unwrap_err();

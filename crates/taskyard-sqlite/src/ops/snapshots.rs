@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 use rusqlite::{OptionalExtension, Row, params};
-use taskyard_core::store::{EndedAttempt, Glance, GlanceAt};
+use taskyard_core::store::{EndedAttempt, SnapshotRequest, TaskSnapshot};
 use taskyard_core::task::{AttemptOutcome, Failure};
 use taskyard_core::{TaskState, Timestamp, WaitReason};
 
@@ -13,42 +13,42 @@ use crate::sql::sql;
 use crate::thread::reader::Read;
 
 /// Returns the snapshots of these tasks, in the order given.
-pub(crate) fn glance(read: &Read<'_>, asked: &[GlanceAt]) -> Outcome<Vec<Option<Glance>>> {
-    let mut statement = read.sql(sql!("task/glance"))?;
-    let mut glances = Vec::with_capacity(asked.len());
+pub(crate) fn snapshots(read: &Read<'_>, asked: &[SnapshotRequest]) -> Outcome<Vec<Option<TaskSnapshot>>> {
+    let mut statement = read.sql(sql!("task/snapshot"))?;
+    let mut snapshots = Vec::with_capacity(asked.len());
     for one in asked {
         let found = statement
             .query_row([id_bits(one.id)], |row| Ok((int(row, 0), flag(row, 10), bare(row, one))))
             .optional()?;
-        let Some((order, has_context, mut glance)) = found else {
-            glances.push(None);
+        let Some((order, has_context, mut snapshot)) = found else {
+            snapshots.push(None);
             continue;
         };
-        if glance.state == TaskState::Waiting {
+        if snapshot.state == TaskState::Waiting {
             let reason = read.sql(sql!("waiting/get"))?.query_row([order], |row| Ok(int(row, 0))).optional()?;
             let reason = reason.and_then(|code| WaitReason::from_code(i16::try_from(code).ok()?));
-            glance.wait_reason = Some(reason.unwrap_or(WaitReason::Parked));
+            snapshot.wait_reason = Some(reason.unwrap_or(WaitReason::Parked));
         }
         if has_context {
-            (glance.context_revision, glance.context) = context(read, order, one.context_known)?;
+            (snapshot.context_revision, snapshot.context) = context(read, order, one.context_known)?;
         }
-        if glance.attempt > 0 {
+        if snapshot.attempt > 0 {
             // The last attempt is always included.
-            let above = i64::from(one.attempts_known).min(i64::from(glance.attempt) - 2);
+            let above = i64::from(one.attempts_known).min(i64::from(snapshot.attempt) - 2);
             let mut statement = read.sql(sql!("attempt/after"))?;
             let mut rows = statement.query(params![order, above])?;
             while let Some(row) = rows.next()? {
-                glance.ended.push(ended(row));
+                snapshot.ended.push(ended(row));
             }
         }
-        glances.push(Some(glance));
+        snapshots.push(Some(snapshot));
     }
-    Ok(glances)
+    Ok(snapshots)
 }
 
 /// Returns a snapshot with the columns of the task's own row.
-fn bare(row: &Row<'_>, asked: &GlanceAt) -> Glance {
-    Glance {
+fn bare(row: &Row<'_>, asked: &SnapshotRequest) -> TaskSnapshot {
+    TaskSnapshot {
         id: asked.id,
         // A row with an unknown state is shown as parked, like its record.
         state: codec::state(opt_int(row, 1).unwrap_or(-1)).unwrap_or(TaskState::Waiting),

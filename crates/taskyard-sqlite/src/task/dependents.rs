@@ -12,8 +12,8 @@ use taskyard_core::task::Failure;
 use taskyard_core::{TaskId, TaskState, WaitReason};
 use uuid::Uuid;
 
-use super::moves;
 use super::row::Row;
+use super::transitions;
 use crate::codec::{Bits, bits, id_bits, int, state};
 use crate::fault::Outcome;
 use crate::sql::sql;
@@ -24,7 +24,7 @@ const CHUNK: usize = 256;
 
 /// Event of a parent that is propagated to its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum ParentEvent {
     /// The parent is done.
     Done,
     /// The parent failed.
@@ -35,7 +35,7 @@ pub(crate) enum Fate {
     Revived,
 }
 
-impl Fate {
+impl ParentEvent {
     /// Returns the number stored for this event.
     pub(crate) const fn code(self) -> i64 {
         self as i64
@@ -43,7 +43,7 @@ impl Fate {
 
     /// Decodes a stored number.
     pub(crate) fn from_code(code: i64) -> Option<Self> {
-        [Self::Done, Self::Failed, Self::Cancelled, Self::Revived].into_iter().find(|fate| fate.code() == code)
+        [Self::Done, Self::Failed, Self::Cancelled, Self::Revived].into_iter().find(|event| event.code() == code)
     }
 
     /// Returns the event for a parent that entered this state.
@@ -59,11 +59,11 @@ impl Fate {
 
 /// Propagation of one event to the children of one parent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tell {
+pub(crate) struct ParentNotice {
     /// Order number of the parent.
     pub(crate) parent: i64,
     /// The event.
-    pub(crate) fate: Fate,
+    pub(crate) event: ParentEvent,
     /// Ancestor that caused the fall, recorded in the children.
     pub(crate) root: Option<Bits>,
     /// Children up to this order number have been processed.
@@ -71,44 +71,44 @@ pub(crate) struct Tell {
 }
 
 /// Moves a task to a final state and propagates it to its children, as far as the budget allows. Saves the row.
-pub(crate) fn end_and_tell(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, budget: &mut usize) -> Outcome<()> {
-    moves::end(tx, row, state)?;
+pub(crate) fn end_and_notify(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, budget: &mut usize) -> Outcome<()> {
+    transitions::end(tx, row, state)?;
     row.save_end(tx)?;
-    tell_of(tx, row, budget)
+    notice_of(tx, row, budget)
 }
 
 /// Propagates the end of a task that has just become final.
-pub(crate) fn tell_of(tx: &mut Tx<'_>, row: &Row, budget: &mut usize) -> Outcome<()> {
-    let Some(fate) = Fate::of(row.state()).filter(|_| row.has_children) else {
+pub(crate) fn notice_of(tx: &mut Tx<'_>, row: &Row, budget: &mut usize) -> Outcome<()> {
+    let Some(event) = ParentEvent::of(row.state()).filter(|_| row.has_children) else {
         return Ok(());
     };
-    let root = (fate != Fate::Done).then(|| row.root());
-    tell(tx, Tell { parent: row.order, fate, root, after: i64::MIN }, budget)?;
+    let root = (event != ParentEvent::Done).then(|| row.root());
+    notify(tx, ParentNotice { parent: row.order, event, root, after: i64::MIN }, budget)?;
     Ok(())
 }
 
 /// Propagates until all children are processed or the budget is spent; stores the rest as cascade rows. Returns the
 /// number of children processed.
-pub(crate) fn tell(tx: &mut Tx<'_>, first: Tell, budget: &mut usize) -> Outcome<usize> {
+pub(crate) fn notify(tx: &mut Tx<'_>, first: ParentNotice, budget: &mut usize) -> Outcome<usize> {
     let before = *budget;
     let mut work = VecDeque::from([first]);
     while let Some(job) = work.pop_front() {
-        if let Some(rest) = tell_children(tx, job, &mut work, budget)? {
-            tx.run(sql!("cascade/add"), params![rest.parent, rest.fate.code(), rest.root, rest.after])?;
-            tx.memory.rings.work = true;
+        if let Some(rest) = notify_children(tx, job, &mut work, budget)? {
+            tx.run(sql!("cascade/add"), params![rest.parent, rest.event.code(), rest.root, rest.after])?;
+            tx.memory.pending_notifications.work = true;
         }
     }
     Ok(before - *budget)
 }
 
 /// Processes the children of one task; returns the rest if the budget is spent.
-fn tell_children(
+fn notify_children(
     tx: &mut Tx<'_>,
-    mut job: Tell,
-    work: &mut VecDeque<Tell>,
+    mut job: ParentNotice,
+    work: &mut VecDeque<ParentNotice>,
     budget: &mut usize,
-) -> Outcome<Option<Tell>> {
-    let text = if job.fate == Fate::Revived { sql!("edge/all") } else { sql!("edge/untold") };
+) -> Outcome<Option<ParentNotice>> {
+    let text = if job.event == ParentEvent::Revived { sql!("edge/all") } else { sql!("edge/untold") };
     let mut children: Vec<i64> = Vec::new();
     loop {
         // One more than the budget allows, to know whether anything is left.
@@ -135,14 +135,14 @@ fn tell_children(
     }
 }
 
-fn tell_one(tx: &mut Tx<'_>, job: Tell, child: i64, work: &mut VecDeque<Tell>) -> Outcome<()> {
-    if job.fate == Fate::Done {
+fn tell_one(tx: &mut Tx<'_>, job: ParentNotice, child: i64, work: &mut VecDeque<ParentNotice>) -> Outcome<()> {
+    if job.event == ParentEvent::Done {
         return close_edge(tx, job.parent, child);
     }
     let Some(mut row) = Row::find_by_order(tx, child)? else {
         return Ok(());
     };
-    if job.fate == Fate::Revived {
+    if job.event == ParentEvent::Revived {
         return if is_held_down(tx, &row)? { Ok(()) } else { revive(tx, row, work) };
     }
     match row.on_parent_failure {
@@ -150,11 +150,11 @@ fn tell_one(tx: &mut Tx<'_>, job: Tell, child: i64, work: &mut VecDeque<Tell>) -
         OnParentFailure::Wait => Ok(()),
         OnParentFailure::Fail if row.state() != TaskState::Waiting => Ok(()),
         OnParentFailure::Fail => {
-            let state = if job.fate == Fate::Failed { TaskState::Failed } else { TaskState::Cancelled };
+            let state = if job.event == ParentEvent::Failed { TaskState::Failed } else { TaskState::Cancelled };
             let root = job.root.unwrap_or(id_bits(row.id));
             fall(tx, &mut row, state, root)?;
             if row.has_children {
-                work.push_back(Tell { parent: child, after: i64::MIN, ..job });
+                work.push_back(ParentNotice { parent: child, after: i64::MIN, ..job });
             }
             Ok(())
         }
@@ -172,8 +172,8 @@ fn close_edge(tx: &mut Tx<'_>, parent: i64, child: i64) -> Outcome<()> {
         return Ok(());
     };
     match row.run_at {
-        Some(at) if at > tx.now => moves::wait(tx, &mut row, WaitReason::Time, Some(at), None)?,
-        _ => moves::enqueue(tx, &mut row)?,
+        Some(at) if at > tx.now => transitions::wait(tx, &mut row, WaitReason::Time, Some(at), None)?,
+        _ => transitions::enqueue(tx, &mut row)?,
     }
     row.save(tx)
 }
@@ -196,7 +196,7 @@ fn key_held_error(holder: TaskId) -> Failure {
 /// Makes a task fall with an ancestor; its children are not processed yet. Saves the row.
 pub(crate) fn fall(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, root: Bits) -> Outcome<()> {
     row.fallen_from = Some(root);
-    moves::end(tx, row, state)?;
+    transitions::end(tx, row, state)?;
     row.blame(tx, &fall_error(state, root))?;
     row.save(tx)
 }
@@ -235,12 +235,12 @@ fn is_held_down(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
 /// Revives a fallen task, with two exceptions: if a parent that fell with another ancestor holds it down, it records
 /// that ancestor; if another task holds its unique key, it stays down on its own. In all cases its own children are
 /// checked next.
-fn revive(tx: &mut Tx<'_>, mut row: Row, work: &mut VecDeque<Tell>) -> Outcome<()> {
+fn revive(tx: &mut Tx<'_>, mut row: Row, work: &mut VecDeque<ParentNotice>) -> Outcome<()> {
     let fallen = fallen_parent(tx, &row)?;
-    let holder = if fallen.is_none() { moves::other_holder(tx, &row)? } else { None };
+    let holder = if fallen.is_none() { transitions::other_holder(tx, &row)? } else { None };
     row.fallen_from = None;
     if holder.is_none() {
-        moves::stand_up(tx, &mut row)?;
+        transitions::stand_up(tx, &mut row)?;
         // As for the task that was retried: its expiry time applied to the first run.
         row.expires_at = None;
     }
@@ -253,12 +253,12 @@ fn revive(tx: &mut Tx<'_>, mut row: Row, work: &mut VecDeque<Tell>) -> Outcome<(
         }
         (None, None) => {
             tx.run(sql!("task/forget"), [row.order])?;
-            moves::settle_start(tx, &mut row)?;
+            transitions::settle_start(tx, &mut row)?;
             row.save(tx)?;
         }
     }
     if row.has_children {
-        work.push_back(Tell { parent: row.order, fate: Fate::Revived, root: None, after: i64::MIN });
+        work.push_back(ParentNotice { parent: row.order, event: ParentEvent::Revived, root: None, after: i64::MIN });
     }
     Ok(())
 }

@@ -112,7 +112,7 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
     leave_range(tx, row)?;
     row.enter(tx, TaskState::Enqueued);
     stand(tx, lane(tx, row), -row.priority, row.order, row.queue)?;
-    tx.memory.rings.work = true;
+    tx.memory.pending_notifications.work = true;
     Ok(())
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn wait(
     let open = open_parents(tx, row)?;
     tx.run(sql!("waiting/add"), params![row.order, reason.code(), open, run_at, parked, row.runtime])?;
     // The next timer may be due earlier.
-    tx.memory.rings.work |= run_at.is_some();
+    tx.memory.pending_notifications.work |= run_at.is_some();
     Ok(())
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn settle_end(tx: &mut Tx<'_>, row: &Row) -> Outcome<()> {
         let at = codec::later(tx.now, AUTO_REMOVE_AFTER);
         tx.run(sql!("deadline/add"), params![at, row.order, DEADLINE_REMOVE])?;
     }
-    tx.memory.rings.finished = true;
+    tx.memory.pending_notifications.finished = true;
     Ok(())
 }
 

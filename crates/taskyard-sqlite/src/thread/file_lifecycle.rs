@@ -11,7 +11,7 @@ use crate::connection::{self, Role};
 use crate::content::Stamp;
 use crate::fault::{Fault, Outcome};
 use crate::identity::Gone;
-use crate::wake::Wake;
+use crate::wake_file::WakeFile;
 use crate::{file, migrate};
 
 /// Interval between two checks of the size of the file's WAL, while something is written.
@@ -24,7 +24,7 @@ const WAL_WARN_BYTES: u64 = 256 << 20;
 impl Writer {
     /// Discards the connection after damage or an I/O error: the next operation opens the file again and checks it. The
     /// contents of the log stay there, because nothing is written to a file that may be damaged.
-    pub(super) fn distrust(&mut self, fault: &Fault) {
+    pub(super) fn invalidate(&mut self, fault: &Fault) {
         if !fault.is_damage() {
             return;
         }
@@ -54,11 +54,11 @@ impl Writer {
         // Records the mark that the file has now, because the first transaction may be much later. A damaged file is
         // refused by that transaction.
         if let (Some(connection), Some(stamp)) = (&self.connection, self.file.stamp()) {
-            self.content.is_intact(connection, &self.place.path, stamp);
+            self.content.is_intact(connection, &self.file_context.path, stamp);
         }
-        let mut wake = self.wake.lock().expect("nobody panics while holding it");
-        if wake.is_none() {
-            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
+        let mut wake_file = self.wake_file.lock().expect("nobody panics while holding it");
+        if wake_file.is_none() {
+            *wake_file = WakeFile::start(&self.file_context.path, Arc::clone(&self.notifications));
         }
     }
 
@@ -68,7 +68,7 @@ impl Writer {
             return Ok(());
         }
         self.file.refuse_gone()?;
-        let path = &self.place.path;
+        let path = &self.file_context.path;
         let found = file::inspect(path)?;
         // A file that was opened before is never created again.
         if !path.exists() && !self.file.was_opened() {
@@ -108,7 +108,7 @@ impl Writer {
 
     fn check_content(&mut self, stamp: Option<Stamp>) -> taskyard_core::Result<()> {
         if let (Some(stamp), Some(connection), true) = (stamp, &self.connection, self.ready)
-            && !self.content.is_intact(connection, &self.place.path, stamp)
+            && !self.content.is_intact(connection, &self.file_context.path, stamp)
         {
             let gone = self.file.overwritten();
             return Err(self.give_up(gone));
@@ -141,20 +141,20 @@ impl Writer {
         self.looked_at = Instant::now();
         self.watch_wal();
         if self.ready
-            && let Ok(mut wake) = self.wake.lock()
-            && wake.as_ref().is_none_or(|wake| !wake.hears())
+            && let Ok(mut wake_file) = self.wake_file.lock()
+            && wake_file.as_ref().is_none_or(|wake_file| !wake_file.hears())
         {
-            *wake = None;
-            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
+            *wake_file = None;
+            *wake_file = WakeFile::start(&self.file_context.path, Arc::clone(&self.notifications));
         }
     }
 
     fn watch_wal(&mut self) {
-        let bytes = file::wal_bytes(&self.place.path);
+        let bytes = file::wal_bytes(&self.file_context.path);
         self.wal_large = bytes > WAL_CUT_BYTES;
         if bytes > WAL_WARN_BYTES && !self.warned {
             tracing::warn!(
-                path = %self.place.path.display(),
+                path = %self.file_context.path.display(),
                 wal_mib = bytes >> 20,
                 "the write-ahead log is large: a reader has kept its snapshot open for long, so it cannot be written back"
             );
@@ -174,6 +174,6 @@ impl Writer {
         if let Some(connection) = &self.connection {
             let _ = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
         }
-        self.wal_large = file::wal_bytes(&self.place.path) > WAL_CUT_BYTES;
+        self.wal_large = file::wal_bytes(&self.file_context.path) > WAL_CUT_BYTES;
     }
 }

@@ -7,12 +7,12 @@ pub(crate) const BUSY_MAX: Duration = Duration::from_secs(30);
 
 /// A wait for a lock.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct LockBackoff {
     until: Instant,
     pause_us: u64,
 }
 
-impl Patience {
+impl LockBackoff {
     /// Starts a wait that ends [`BUSY_MAX`] after `since`.
     pub(crate) fn since(since: Instant) -> Self {
         Self { until: since + BUSY_MAX, pause_us: 50 }

@@ -12,7 +12,7 @@ use taskyard_core::{Client, Error, Store, TaskId, TaskRef};
 use taskyard_sqlite::SqliteStore;
 
 use crate::child;
-use crate::place::{Place, add, task, until};
+use crate::sandbox::{Sandbox, add, task, until};
 
 /// Returns the nanoseconds of the clock that all processes of a host share.
 pub fn nanos() -> u128 {
@@ -60,49 +60,49 @@ pub async fn seen(path: &Path, ids: &HashSet<TaskId>) -> usize {
 
 #[tokio::test]
 async fn a_deleted_file() {
-    let place = Place::new();
-    meddle(&place.file(), || std::fs::remove_file(place.file()).unwrap());
-    assert!(!place.file().exists(), "it is not made anew either");
+    let sandbox = Sandbox::new();
+    meddle(&sandbox.file(), || std::fs::remove_file(sandbox.file()).unwrap());
+    assert!(!sandbox.file().exists(), "it is not made anew either");
 }
 
 #[tokio::test]
 async fn all_files_deleted_and_another_database_made() {
-    let place = Place::new();
-    let other = Place::new();
+    let sandbox = Sandbox::new();
+    let other = Sandbox::new();
     let store = other.store().await;
     let id = add(&store, task()).await;
-    meddle(&place.file(), || {
+    meddle(&sandbox.file(), || {
         for suffix in ["", "-wal", "-shm", "-wake"] {
-            let mut name = place.file().into_os_string();
+            let mut name = sandbox.file().into_os_string();
             name.push(suffix);
             let _ = std::fs::remove_file(PathBuf::from(name));
         }
-        std::fs::copy(other.file(), place.file()).unwrap();
-        let (mut from, mut to) = (other.file().into_os_string(), place.file().into_os_string());
+        std::fs::copy(other.file(), sandbox.file()).unwrap();
+        let (mut from, mut to) = (other.file().into_os_string(), sandbox.file().into_os_string());
         from.push("-wal");
         to.push("-wal");
         std::fs::copy(from, to).unwrap();
     });
     // The process that lost its file has not touched the new one's log when it ended.
-    assert_eq!(seen(&place.file(), &HashSet::from([id])).await, 1);
+    assert_eq!(seen(&sandbox.file(), &HashSet::from([id])).await, 1);
 }
 
 #[tokio::test]
 async fn another_database_renamed_over_it() {
-    let place = Place::new();
-    let other = Place::new();
+    let sandbox = Sandbox::new();
+    let other = Sandbox::new();
     let store = other.store().await;
     add(&store, task()).await;
     store.close().await;
-    meddle(&place.file(), || {
-        std::fs::copy(other.file(), place.directory.path().join("new.db")).unwrap();
-        std::fs::rename(place.directory.path().join("new.db"), place.file()).unwrap();
+    meddle(&sandbox.file(), || {
+        std::fs::copy(other.file(), sandbox.directory.path().join("new.db")).unwrap();
+        std::fs::rename(sandbox.directory.path().join("new.db"), sandbox.file()).unwrap();
     });
 }
 
 #[tokio::test]
 async fn its_directory_moved_and_moved_back() {
-    let root = Place::new();
+    let root = Sandbox::new();
     let (here, there) = (root.directory.path().join("here"), root.directory.path().join("there"));
     std::fs::create_dir(&here).unwrap();
     let file = here.join("queue.db");
@@ -114,7 +114,7 @@ async fn its_directory_moved_and_moved_back() {
 
 #[tokio::test]
 async fn a_link_that_leads_elsewhere() {
-    let root = Place::new();
+    let root = Sandbox::new();
     let directory = root.directory.path();
     for release in ["one", "two"] {
         std::fs::create_dir(directory.join(release)).unwrap();
@@ -130,35 +130,35 @@ async fn a_link_that_leads_elsewhere() {
 
 #[tokio::test]
 async fn a_deleted_log() {
-    let place = Place::new();
-    let log = place.directory.path().join("queue.db-wal");
-    let acknowledged = meddle(&place.file(), || std::fs::remove_file(&log).unwrap());
+    let sandbox = Sandbox::new();
+    let log = sandbox.directory.path().join("queue.db-wal");
+    let acknowledged = meddle(&sandbox.file(), || std::fs::remove_file(&log).unwrap());
     // The part that only the log held was written back before its last handle was closed.
-    assert_eq!(seen(&place.file(), &acknowledged).await, acknowledged.len());
+    assert_eq!(seen(&sandbox.file(), &acknowledged).await, acknowledged.len());
 }
 
 #[tokio::test]
 async fn a_file_that_was_emptied() {
-    let place = Place::new();
-    meddle(&place.file(), || drop(File::create(place.file()).unwrap()));
+    let sandbox = Sandbox::new();
+    meddle(&sandbox.file(), || drop(File::create(sandbox.file()).unwrap()));
 }
 
 #[tokio::test]
 async fn a_log_that_was_emptied() {
-    let place = Place::new();
-    let log = place.directory.path().join("queue.db-wal");
-    meddle(&place.file(), || drop(File::create(&log).unwrap()));
+    let sandbox = Sandbox::new();
+    let log = sandbox.directory.path().join("queue.db-wal");
+    meddle(&sandbox.file(), || drop(File::create(&log).unwrap()));
     // The rest of the file is whole: it was not overwritten by a checkpoint.
-    place.store().await.close().await;
+    sandbox.store().await.close().await;
 }
 
 #[tokio::test]
 async fn every_call_is_refused_from_then_on() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let id = add(&store, task()).await;
-    let elsewhere = place.directory.path().join("elsewhere.db");
-    std::fs::rename(place.file(), &elsewhere).unwrap();
+    let elsewhere = sandbox.directory.path().join("elsewhere.db");
+    std::fs::rename(sandbox.file(), &elsewhere).unwrap();
     let assert_refused = |what: &str, error: Option<Error>| {
         let Some(Error::File { why, .. }) = &error else { panic!("{what}: {error:?}") };
         assert!(why.contains("moved, deleted or replaced"), "{why}");
@@ -169,23 +169,26 @@ async fn every_call_is_refused_from_then_on() {
     assert_refused("the schema", store.schema().await.err());
     assert_refused("a migration", store.migrate().await.err());
     // Also when the file is back, because other processes may have changed it.
-    std::fs::rename(&elsewhere, place.file()).unwrap();
+    std::fs::rename(&elsewhere, sandbox.file()).unwrap();
     assert_refused("an addition", store.add(&[task()]).await.err());
     assert_refused("a read", store.get(&[id]).await.err());
     store.close().await;
-    assert!(place.store().await.get(&[id]).await.unwrap()[0].is_some());
+    assert!(sandbox.store().await.get(&[id]).await.unwrap()[0].is_some());
 }
 
 /// Returns a client on a store, whose own polling is far too rare to notice anything.
 fn client(store: &std::sync::Arc<SqliteStore>) -> Client {
     let seldom = Duration::from_secs(3_600);
-    Client::new(store.clone(), ClientConfig { poll: seldom, fallback_poll: seldom, ..ClientConfig::default() })
+    Client::new(
+        store.clone(),
+        ClientConfig { polling_interval: seldom, fallback_polling_interval: seldom, ..ClientConfig::default() },
+    )
 }
 
 /// Begins a wait for a task by its reference and one by its id, calls `meddling` on the files, and returns how both
 /// ended.
-async fn wait_through(place: &Place, meddling: impl FnOnce()) -> [Error; 2] {
-    let store = place.store().await;
+async fn wait_through(sandbox: &Sandbox, meddling: impl FnOnce()) -> [Error; 2] {
+    let store = sandbox.store().await;
     let client = client(&store);
     let added: TaskRef<()> = client.add(Call::new("test::body", &())).await.unwrap();
     let known: TaskRef<()> = client.get(added.id());
@@ -202,9 +205,9 @@ async fn wait_through(place: &Place, meddling: impl FnOnce()) -> [Error; 2] {
 
 #[tokio::test]
 async fn a_wait_that_began_before_ends() {
-    let deleted = Place::new();
-    let moved = Place::new();
-    let (replaced, other) = (Place::new(), Place::new());
+    let deleted = Sandbox::new();
+    let moved = Sandbox::new();
+    let (replaced, other) = (Sandbox::new(), Sandbox::new());
     other.store().await.close().await;
     let ended = tokio::time::timeout(Duration::from_secs(60), async {
         tokio::join!(
@@ -223,17 +226,18 @@ async fn a_wait_that_began_before_ends() {
 
 #[tokio::test]
 async fn a_wait_ends_with_an_error_that_does_not_pass() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let client = client(&store);
     client.configure(|config| {
-        (config.poll, config.fallback_poll) = (Duration::from_millis(50), Duration::from_millis(50))
+        (config.polling_interval, config.fallback_polling_interval) =
+            (Duration::from_millis(50), Duration::from_millis(50))
     });
     let task: TaskRef<()> = client.add(Call::new("test::body", &())).await.unwrap();
     let wait = tokio::spawn(async move { task.wait().await.unwrap_err() });
     until("it waits", async || client.open_waits() == 1).await;
     // A table that is missing for a moment does not end the wait.
-    let raw = place.raw();
+    let raw = sandbox.raw();
     raw.execute_batch("alter table ty_task rename to away").unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     raw.execute_batch("alter table away rename to ty_task").unwrap();

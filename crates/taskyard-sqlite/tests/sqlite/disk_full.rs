@@ -7,7 +7,7 @@ use taskyard_core::task::NewTask;
 use taskyard_core::{Error, Store};
 use taskyard_sqlite::SqliteStore;
 
-use crate::place::{claim, done, server};
+use crate::sandbox::{claim, done, server};
 
 /// A small file system of its own, unmounted at the end; `None` if this is not root.
 struct Small(tempfile::TempDir);

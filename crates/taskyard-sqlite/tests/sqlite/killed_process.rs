@@ -5,14 +5,14 @@ use std::io::{BufRead, BufReader};
 use taskyard_core::{Store, TaskId};
 
 use crate::child;
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let mut acknowledged: Vec<TaskId> = Vec::new();
     for round in 0..10 {
-        let mut child = child::spawn("add", &place.file());
+        let mut child = child::spawn("add", &sandbox.file());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut seen = 0;
         // The harness's own lines come first; the kill comes at another point in every round.
@@ -30,11 +30,11 @@ async fn what_was_acknowledged_is_there() {
                 acknowledged.push(id);
             }
         }
-        let raw = place.raw();
+        let raw = sandbox.raw();
         let check: String = raw.query_row("pragma quick_check", [], |row| row.get(0)).unwrap();
         assert_eq!(check, "ok", "round {round}");
     }
-    let store = place.store().await;
+    let store = sandbox.store().await;
     let records = store.get(&acknowledged).await.unwrap();
     let lost = records.iter().filter(|record| record.is_none()).count();
     assert_eq!(lost, 0, "of {}", acknowledged.len());

@@ -7,15 +7,15 @@ use taskyard_core::client::{Call, ClientConfig};
 use taskyard_core::{Client, Store};
 
 use crate::child;
-use crate::place::{Place, add, task};
+use crate::sandbox::{Sandbox, add, task};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_storm_of_stores_with_readers() {
-    let place = Place::new();
-    place.store().await;
+    let sandbox = Sandbox::new();
+    sandbox.store().await;
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let store = place.store().await;
+        let store = sandbox.store().await;
         writers.spawn(async move {
             for _ in 0..100 {
                 add(&store, task()).await;
@@ -24,14 +24,14 @@ async fn a_storm_of_stores_with_readers() {
         });
     }
     writers.join_all().await;
-    assert_eq!(place.store().await.status().await.unwrap().by_state[1], 800);
+    assert_eq!(sandbox.store().await.status().await.unwrap().by_state[1], 800);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_processes() {
-    let place = Place::new();
-    let store = place.store().await;
-    let children: Vec<_> = (0..3).map(|_| child::spawn("storm", &place.file())).collect();
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
+    let children: Vec<_> = (0..3).map(|_| child::spawn("storm", &sandbox.file())).collect();
     let mut own = 0;
     for mut child in children {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -50,9 +50,9 @@ async fn a_storm_of_processes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exclusive_lock_of_another_program_is_waited_for() {
-    let place = Place::new();
-    let store = place.store().await;
-    let raw = place.raw();
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
+    let raw = sandbox.raw();
     raw.execute_batch("begin exclusive").unwrap();
     let start = Instant::now();
     let held = Duration::from_millis(1_500);
@@ -71,8 +71,8 @@ async fn an_exclusive_lock_of_another_program_is_waited_for() {
 /// While one store writes without a pause, a write of another store is executed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_busy_writer_starves_nobody() {
-    let place = Place::new();
-    let (busy, other) = (place.store().await, place.store().await);
+    let sandbox = Sandbox::new();
+    let (busy, other) = (sandbox.store().await, sandbox.store().await);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut hogs = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -96,12 +96,12 @@ async fn a_busy_writer_starves_nobody() {
 /// While another program holds the file's lock, additions wait, and their number is bounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_waits_for_the_lock_of_another_program_is_bounded() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let client = Client::new(store.clone(), ClientConfig { waiting_max: 100, ..ClientConfig::default() });
     let call = |number: usize| Call::<u64>::new("testkit::body", &(number,));
     client.add(call(0)).await.unwrap();
-    let raw = place.raw();
+    let raw = sandbox.raw();
     raw.execute_batch("begin immediate").unwrap();
     let waiting: Vec<_> = (0..100).map(|number| client.add_later(call(number)).unwrap()).collect();
     let patient = tokio::spawn({

@@ -10,11 +10,11 @@ use taskyard_core::task::NewTask;
 use taskyard_core::{ClaimId, ServerId, TaskId};
 use taskyard_sqlite::SqliteStore;
 
-pub struct Place {
+pub struct Sandbox {
     pub directory: tempfile::TempDir,
 }
 
-impl Place {
+impl Sandbox {
     pub fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
@@ -69,7 +69,7 @@ pub fn request(server: ServerId, limit: usize) -> ClaimRequest {
         queues: None,
         limit,
         alone: false,
-        place: None,
+        cursor: None,
     }
 }
 

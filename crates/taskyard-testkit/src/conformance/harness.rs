@@ -16,13 +16,13 @@ use crate::factory;
 
 /// A store under test.
 #[derive(Clone, Debug)]
-pub struct Yard {
+pub struct Harness {
     /// The store itself.
     pub store: Arc<dyn Store>,
     frozen_at: Arc<Mutex<Option<Timestamp>>>,
 }
 
-impl Yard {
+impl Harness {
     /// Wraps a fresh, migrated store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {

@@ -10,7 +10,7 @@ use taskyard_core::WaitReason;
 use taskyard_core::state::OnParentFailure;
 
 use super::add::Hold;
-use super::db::{Cascade, Db, Deadline, DeadlineWhat, Edge, Fate, Task};
+use super::db::{Cascade, Db, Deadline, DeadlineWhat, Edge, ParentEvent, Task};
 use super::names::{Blame, TaskNo};
 
 impl Db {
@@ -40,16 +40,16 @@ impl Db {
     }
 
     /// Moves a task to a final state and propagates it to its children, as far as the budget allows.
-    pub(super) fn end_and_tell(&mut self, id: TaskNo, state: TaskState, budget: &mut usize) {
+    pub(super) fn end_and_notify(&mut self, id: TaskNo, state: TaskState, budget: &mut usize) {
         self.end(id, state);
-        let fate = match state {
-            TaskState::Done => Fate::Done,
-            TaskState::Failed => Fate::Failed,
-            TaskState::Cancelled => Fate::Cancelled,
+        let event = match state {
+            TaskState::Done => ParentEvent::Done,
+            TaskState::Failed => ParentEvent::Failed,
+            TaskState::Cancelled => ParentEvent::Cancelled,
             _ => return,
         };
-        let root = (fate != Fate::Done).then(|| self.root_of(id));
-        self.tell(Cascade { task: id, fate, root }, budget);
+        let root = (event != ParentEvent::Done).then(|| self.root_of(id));
+        self.notify(Cascade { task: id, event, root }, budget);
     }
 
     /// Makes a task fall with an ancestor; its children are not processed yet.
@@ -64,7 +64,7 @@ impl Db {
     }
 
     /// Propagates until all children are processed or the budget is spent; stores the rest as cascade rows.
-    pub(super) fn tell(&mut self, first: Cascade, budget: &mut usize) {
+    pub(super) fn notify(&mut self, first: Cascade, budget: &mut usize) {
         let mut work = VecDeque::from([first]);
         while let Some(job) = work.pop_front() {
             while let Some(edge) = self.next_untold(job) {
@@ -85,9 +85,9 @@ impl Db {
         self.edges.iter().position(|edge| {
             edge.parent == job.task && {
                 let child = self.task(edge.child).expect("edges end at tasks that exist");
-                match job.fate {
-                    Fate::Done => edge.open,
-                    Fate::Failed | Fate::Cancelled => {
+                match job.event {
+                    ParentEvent::Done => edge.open,
+                    ParentEvent::Failed | ParentEvent::Cancelled => {
                         edge.open
                             && match child.on_parent_failure {
                                 OnParentFailure::Fail => child.state == TaskState::Waiting,
@@ -95,7 +95,7 @@ impl Db {
                                 OnParentFailure::Wait => false,
                             }
                     }
-                    Fate::Revived => child.fallen_from.is_some() && !self.is_held_down(child),
+                    ParentEvent::Revived => child.fallen_from.is_some() && !self.is_held_down(child),
                 }
             }
         })
@@ -103,15 +103,15 @@ impl Db {
 
     fn tell_one(&mut self, job: Cascade, edge: usize, work: &mut VecDeque<Cascade>) {
         let Edge { child, .. } = self.edges[edge];
-        match job.fate {
-            Fate::Done => self.close_edge(edge),
-            Fate::Revived => self.revive(child, work),
-            Fate::Failed | Fate::Cancelled => {
+        match job.event {
+            ParentEvent::Done => self.close_edge(edge),
+            ParentEvent::Revived => self.revive(child, work),
+            ParentEvent::Failed | ParentEvent::Cancelled => {
                 if self.row(child).on_parent_failure == OnParentFailure::Run {
                     self.close_edge(edge);
                     return;
                 }
-                let state = if job.fate == Fate::Failed { TaskState::Failed } else { TaskState::Cancelled };
+                let state = if job.event == ParentEvent::Failed { TaskState::Failed } else { TaskState::Cancelled };
                 self.fall(child, state, job.root.expect("a fall has a root"));
                 work.push_back(Cascade { task: child, ..job });
             }
@@ -150,7 +150,7 @@ impl Db {
                 None => self.settle_start(id),
             }
         }
-        work.push_back(Cascade { task: id, fate: Fate::Revived, root: None });
+        work.push_back(Cascade { task: id, event: ParentEvent::Revived, root: None });
     }
 
     /// Reverts the effects of a task's end: finish time, dead letter, removal; takes the key again if it is free.
@@ -208,7 +208,7 @@ impl Db {
     pub fn cascade(&mut self, mut budget: usize) -> bool {
         let jobs = std::mem::take(&mut self.cascades);
         for job in jobs {
-            self.tell(job, &mut budget);
+            self.notify(job, &mut budget);
         }
         !self.cascades.is_empty()
     }

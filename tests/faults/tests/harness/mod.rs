@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use taskyard::settings::Settings;
 use taskyard::{TaskId, TaskRef, TaskState, Taskyard};
-use taskyard_faults::checker::{self, Verdict};
+use taskyard_faults::checker::{self, CheckReport};
 use taskyard_faults::ledger::{Event, Ledger, read_all};
 use taskyard_faults::tasks::{Proof, work};
 use taskyard_testkit::postgres::shared;
@@ -19,7 +19,7 @@ use taskyard_testkit::postgres::shared;
 pub const LEASE: Duration = Duration::from_secs(2);
 pub const SCAN: Duration = Duration::from_millis(500);
 
-pub struct Arena {
+pub struct Harness {
     pub directory: tempfile::TempDir,
     pub database: String,
     pub queue: Taskyard,
@@ -64,7 +64,7 @@ impl Drop for ServerProcess {
     }
 }
 
-impl Arena {
+impl Harness {
     pub async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("queue.db").to_str().unwrap().to_owned();
@@ -139,7 +139,7 @@ impl Arena {
         }
     }
 
-    /// Reverts [`Arena::refuse_ends`].
+    /// Reverts [`Harness::refuse_ends`].
     pub fn accept_ends(&self) {
         if self.database.starts_with("postgres") {
             shared().psql_in(&self.database, "drop trigger refuse on taskyard.task");
@@ -178,7 +178,7 @@ impl Arena {
     }
 
     /// Waits until every produced task was seen to end, then checks ledgers and rows.
-    pub async fn verdict(&mut self, bound: Duration) -> Verdict {
+    pub async fn report(&mut self, bound: Duration) -> CheckReport {
         let all = async { while self.observers.join_next().await.is_some() {} };
         if tokio::time::timeout(bound, all).await.is_err() {
             let status = self.queue.store().status().await.unwrap();
@@ -236,6 +236,6 @@ impl Arena {
     }
 }
 
-pub fn path_of(arena: &Arena) -> PathBuf {
-    arena.ledgers().to_owned()
+pub fn path_of(harness: &Harness) -> PathBuf {
+    harness.ledgers().to_owned()
 }

@@ -6,15 +6,15 @@ use clap::Args;
 use taskyard::{Settings, Store, TaskState, Timestamp};
 use taskyard_core::store::TaskFilter;
 
-use crate::commands::filter::{By, ago, span};
+use crate::commands::filter::{FilterArgs, ago, span};
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 
 /// Filters of dead letters.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct DeadBy {
+pub(crate) struct DeadFilterArgs {
     #[command(flatten)]
-    by: By,
+    by: FilterArgs,
     /// Only with an error of this type, as `dead list` shows it
     #[arg(long, value_name = "TYPE")]
     error: Option<String>,
@@ -32,7 +32,7 @@ pub(crate) struct DeadBy {
     older_than: Option<Duration>,
 }
 
-impl DeadBy {
+impl DeadFilterArgs {
     /// Returns the store's filter.
     ///
     /// # Errors
@@ -58,9 +58,9 @@ impl DeadBy {
         };
         add(self.error.as_ref().map(|error| format!("error `{error}`")));
         add(self.message.as_ref().map(|text| format!("`{text}` in the message")));
-        add(self.failed_before.map(|at| format!("death before {}", moment::instant(at))));
-        add(self.failed_after.map(|at| format!("death after {}", moment::instant(at))));
-        add(self.older_than.map(|age| format!("death over {} ago", moment::span(age))));
+        add(self.failed_before.map(|at| format!("death before {}", humanize::instant(at))));
+        add(self.failed_after.map(|at| format!("death after {}", humanize::instant(at))));
+        add(self.older_than.map(|age| format!("death over {} ago", humanize::span(age))));
         words
     }
 }

@@ -8,7 +8,7 @@ use crate::session::{Access, Session};
 
 /// A queue
 #[derive(Debug, Args)]
-pub(crate) struct Lane {
+pub(crate) struct QueueName {
     /// The queue's name
     queue: String,
 }
@@ -61,7 +61,7 @@ fn check(session: &Session, name: &str) -> Result<(), Failure> {
     Ok(session.settings().limits.check_name("queue", name)?)
 }
 
-impl Lane {
+impl QueueName {
     pub(super) async fn pause(&self, session: &Session, paused: bool) -> Result<u8, Failure> {
         check(session, &self.queue)?;
         let store = session.store(Access::Create).await?;
@@ -82,7 +82,7 @@ impl Limit {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         check(session, &self.queue)?;
         let store = session.store(Access::Create).await?;
-        store.set_concurrency(&self.queue, self.running_max.0).await?;
+        store.set_limit(&self.queue, self.running_max.0).await?;
         let out = session.out();
         if out.is_json() {
             out.json(&serde_json::json!({"queue": self.queue, "running_max": self.running_max.0}))?;

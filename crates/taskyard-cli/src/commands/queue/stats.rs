@@ -3,9 +3,9 @@
 use taskyard::TaskState;
 
 use crate::failure::Failure;
-use crate::grid::Grid;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
     let store = session.store(Access::Read).await?;
@@ -16,29 +16,29 @@ pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
         out.json(&rows)?;
         return Ok(0);
     }
-    let mut grid =
-        Grid::new(["QUEUE", "STATE", ">LIMIT", ">RATE", ">AGEING", ">ENQUEUED", ">WAITING", ">DOING", ">OLDEST"]);
+    let mut table =
+        Table::new(["QUEUE", "STATE", ">LIMIT", ">RATE", ">AGEING", ">ENQUEUED", ">WAITING", ">DOING", ">OLDEST"]);
     for queue in &queues {
-        grid.row([
+        table.row([
             queue.name.as_str(),
             if queue.paused { "paused" } else { "running" },
             &queue.running_max.map_or_else(|| "-".into(), |max| max.to_string()),
             &queue.rate.map_or_else(|| "-".into(), |rate| rate.to_string()),
-            &queue.ageing.map_or_else(|| "-".into(), moment::span),
-            &moment::number(queue.enqueued),
-            &moment::number(queue.waiting),
-            &moment::number(queue.doing),
-            &queue.oldest_enqueued.map_or_else(|| "-".into(), moment::span),
+            &queue.ageing.map_or_else(|| "-".into(), humanize::span),
+            &humanize::number(queue.enqueued),
+            &humanize::number(queue.waiting),
+            &humanize::number(queue.doing),
+            &queue.oldest_enqueued.map_or_else(|| "-".into(), humanize::span),
         ]);
     }
     if queues.is_empty() {
         out.line("no queue has open tasks, a limit or a pause")?;
     } else {
-        out.grid(grid)?;
+        out.table(table)?;
     }
     // Finished tasks are counted over all queues only, because counting them by queue would read all of them.
     let status = store.status().await?;
-    let count = |state: TaskState| format!("{} {state}", moment::tasks(&status, state));
+    let count = |state: TaskState| format!("{} {state}", humanize::tasks(&status, state));
     let all = TaskState::ALL.map(count).join(", ");
     out.line(format_args!("all queues: {all}"))?;
     Ok(0)
@@ -53,7 +53,7 @@ pub(super) async fn servers(session: &Session) -> Result<u8, Failure> {
         return Ok(0);
     }
     let now = store.now().await?;
-    let mut grid = Grid::new([
+    let mut table = Table::new([
         "SERVER",
         "NAME",
         "?>PID",
@@ -66,7 +66,7 @@ pub(super) async fn servers(session: &Session) -> Result<u8, Failure> {
         "LAST BEAT",
     ]);
     for server in &servers {
-        grid.row([
+        table.row([
             server.id.to_string(),
             server.name.clone(),
             server.pid.to_string(),
@@ -76,9 +76,9 @@ pub(super) async fn servers(session: &Session) -> Result<u8, Failure> {
             server.workers_active.to_string(),
             server.workers_idle.to_string(),
             server.tasks_running.to_string(),
-            moment::ago(now, server.last_heartbeat_at),
+            humanize::ago(now, server.last_heartbeat_at),
         ]);
     }
-    out.grid(grid)?;
+    out.table(table)?;
     Ok(0)
 }

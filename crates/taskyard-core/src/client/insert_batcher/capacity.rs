@@ -1,7 +1,7 @@
 //! The bound on undecided additions: those that wait, those that are being written, and those that are set aside.
 //!
 //! An addition over the bound waits until others are decided: asynchronous callers in their order; a synchronous call
-//! ([`Adder::push`]) blocks its thread as long as something is decided every [`STALL`]. While the database is
+//! ([`InsertBatcher::push`]) blocks its thread as long as something is decided every [`STALL`]. While the database is
 //! unreachable it is refused at once, and so is a synchronous call on the only thread of the runtime that the writer
 //! runs on. A group larger than the bound is accepted if nothing else waits.
 
@@ -35,7 +35,7 @@ impl Waiting {
         let cause = match &self.away {
             Some(cause) => cause.clone(),
             None if self.failure.is_some() => self.failure.clone().unwrap_or_default(),
-            None if self.aside > 0 => format!("{} of them wait for locks of other transactions", self.aside),
+            None if self.deferred > 0 => format!("{} of them wait for locks of other transactions", self.deferred),
             None => "they are not written yet".into(),
         };
         Error::QueueUnavailable { waiting: self.tasks, bytes: self.bytes, cause }
@@ -61,7 +61,7 @@ impl Shared {
         waiting.progress = Some(Instant::now());
         let blocked = waiting.blocked > 0;
         drop(waiting);
-        self.room.notify_one();
+        self.capacity.notify_one();
         if blocked {
             self.room_of_threads.notify_all();
         }
@@ -69,7 +69,7 @@ impl Shared {
 
     /// Makes all callers that wait for room check again.
     pub(super) fn tell_room(&self) {
-        self.room.notify_one();
+        self.capacity.notify_one();
         self.room_of_threads.notify_all();
     }
 }
@@ -80,7 +80,7 @@ struct Entering {
     bytes: usize,
 }
 
-impl Adder {
+impl InsertBatcher {
     /// Queues one atomic group once there is room.
     pub(in crate::client) async fn push_when_room(&self, tasks: Vec<NewTask>) -> Result<Arc<Ticket>> {
         let mut entering = Entering::new(tasks);
@@ -91,7 +91,7 @@ impl Adder {
                 Err(outside) => entering = outside,
             }
             // A change since the check left a permit.
-            self.shared.room.notified().await;
+            self.shared.capacity.notified().await;
         }
     }
 
@@ -114,7 +114,7 @@ impl Adder {
 
     /// Returns once the undecided additions are within the bound, nothing was decided for `stall`, or the database is
     /// unreachable.
-    pub(in crate::client) async fn room(&self, stall: Duration) {
+    pub(in crate::client) async fn capacity(&self, stall: Duration) {
         let left = || {
             let waiting = self.shared.lock();
             let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +124,7 @@ impl Adder {
         let Some(patience) = left() else { return };
         let Ok(_turn) = tokio::time::timeout(patience, self.shared.turn.lock()).await else { return };
         while let Some(patience) = left() {
-            let _ = tokio::time::timeout(patience, self.shared.room.notified()).await;
+            let _ = tokio::time::timeout(patience, self.shared.capacity.notified()).await;
         }
     }
 

@@ -19,7 +19,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const ROUND_MAX: Duration = Duration::from_millis(250);
 
 /// Position among the groups set aside: the order of the calls.
-pub(super) type Place = u64;
+pub(super) type CallOrder = u64;
 
 enum Item {
     Group { tasks: Vec<NewTask>, group: Group },
@@ -53,9 +53,9 @@ impl Claims {
 
 /// The groups, control calls and flushes that are set aside.
 #[derive(Default)]
-pub(super) struct Aside {
-    items: BTreeMap<Place, Item>,
-    last: Place,
+pub(super) struct Deferred {
+    items: BTreeMap<CallOrder, Item>,
+    last: CallOrder,
     claims: Claims,
     /// Parents and queues that are probably locked: groups that name them are not tried together with others.
     parents: HashSet<TaskId>,
@@ -64,10 +64,10 @@ pub(super) struct Aside {
     next: Option<Instant>,
     pause: Duration,
     /// Position at which the next round begins.
-    resume: Place,
+    resume: CallOrder,
 }
 
-impl Aside {
+impl Deferred {
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -89,7 +89,7 @@ impl Aside {
         }
     }
 
-    fn place(&mut self) -> Place {
+    fn call_order(&mut self) -> CallOrder {
         self.last += 1;
         self.last
     }
@@ -103,9 +103,9 @@ impl Aside {
                 self.queues.extend(tasks.iter().map(|task| task.queue.clone()));
             }
         }
-        let place = group.place.unwrap_or_else(|| self.place());
-        group.place = Some(place);
-        self.items.insert(place, Item::Group { tasks, group });
+        let call_order = group.call_order.unwrap_or_else(|| self.call_order());
+        group.call_order = Some(call_order);
+        self.items.insert(call_order, Item::Group { tasks, group });
         if self.next.is_none() {
             self.pause = PAUSE_MIN;
             self.next = Some(Instant::now() + PAUSE_MIN);
@@ -113,8 +113,8 @@ impl Aside {
     }
 
     pub fn put_control(&mut self, verb: Verb, id: TaskId, reply: ControlSender) {
-        let place = self.place();
-        self.items.insert(place, Item::Control { verb, id, reply });
+        let call_order = self.call_order();
+        self.items.insert(call_order, Item::Control { verb, id, reply });
     }
 
     /// Returns whether a group must wait here, because it depends on one that does or will probably meet the same lock.
@@ -150,23 +150,23 @@ pub(super) fn is_plain(task: &NewTask) -> bool {
 impl Writer {
     /// Replies to a flush once everything that came before it is settled.
     pub(super) fn flush(&mut self, reply: oneshot::Sender<()>) {
-        if self.aside.is_empty() {
+        if self.deferred.is_empty() {
             let _ = reply.send(());
         } else {
-            let place = self.aside.place();
-            self.aside.items.insert(place, Item::Flush(reply));
+            let call_order = self.deferred.call_order();
+            self.deferred.items.insert(call_order, Item::Flush(reply));
         }
     }
 
     /// Sets aside those groups of a batch that depend on groups already set aside.
     pub(super) fn leave_aside(&mut self, mut batch: Batch) -> Batch {
-        if self.aside.is_empty() || !batch.parts().0.any(|(tasks, _)| self.aside.concerns(tasks)) {
+        if self.deferred.is_empty() || !batch.parts().0.any(|(tasks, _)| self.deferred.concerns(tasks)) {
             return batch;
         }
         let mut left = Batch::default();
         for (tasks, group) in batch.into_groups() {
-            if self.aside.concerns(&tasks) {
-                self.aside.put(tasks, group);
+            if self.deferred.concerns(&tasks) {
+                self.deferred.put(tasks, group);
             } else {
                 left.push(tasks, group);
             }
@@ -176,34 +176,34 @@ impl Writer {
     }
 
     pub(super) fn count_aside(&self) {
-        let (tasks, failure) = (self.aside.tasks(), self.aside.failure().map(ToString::to_string));
+        let (tasks, failure) = (self.deferred.tasks(), self.deferred.failure().map(ToString::to_string));
         let mut waiting = self.shared.lock();
-        (waiting.aside, waiting.failure) = (tasks, failure);
+        (waiting.deferred, waiting.failure) = (tasks, failure);
     }
 
     /// Runs one round.
     pub(super) async fn retry_aside(&mut self) {
-        let resume = self.aside.resume;
+        let resume = self.deferred.resume;
         let (mut batch, mut before, mut begin) = (Batch::default(), Claims::default(), 0);
-        let items = std::mem::take(&mut self.aside.items);
-        (self.aside.claims, self.aside.parents, self.aside.queues) = Default::default();
+        let items = std::mem::take(&mut self.deferred.items);
+        (self.deferred.claims, self.deferred.parents, self.deferred.queues) = Default::default();
         let mut rest = BTreeMap::new();
-        for (place, item) in items {
+        for (call_order, item) in items {
             match item {
                 // Withdrawn groups are dropped.
                 Item::Group { group, .. } if group.ticket.peek().is_some() => {}
                 Item::Group { tasks, mut group } => {
-                    if place < resume {
+                    if call_order < resume {
                         before.add(&tasks);
                         begin += 1;
                     }
                     group.alone = false;
                     batch.push(tasks, group);
                 }
-                other => drop(rest.insert(place, other)),
+                other => drop(rest.insert(call_order, other)),
             }
         }
-        self.aside.items = rest;
+        self.deferred.items = rest;
         let had = batch.len();
         if had > 0 {
             self.rename_parents(&mut batch);
@@ -214,30 +214,40 @@ impl Writer {
                 until: Instant::now() + ROUND_MAX,
                 wait: APART_WAIT,
             };
-            self.aside.resume = self.divide(tried).await.unwrap_or(0);
+            self.deferred.resume = self.divide(tried).await.unwrap_or(0);
             self.writing = None;
             self.shared.lock().withdrawn.clear();
         }
-        let left = self.aside.groups();
-        self.aside.pause = if left < had { PAUSE_MIN } else { (self.aside.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) };
+        let left = self.deferred.groups();
+        self.deferred.pause =
+            if left < had { PAUSE_MIN } else { (self.deferred.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) };
         self.count_aside();
         self.follow_aside().await;
-        self.aside.next = (!self.aside.is_empty()).then(|| Instant::now() + self.aside.pause);
+        self.deferred.next = (!self.deferred.is_empty()).then(|| Instant::now() + self.deferred.pause);
     }
 
     /// Carries out control calls and flushes that do not wait for anything any more.
     async fn follow_aside(&mut self) {
-        let first =
-            self.aside.items.iter().find(|(_, item)| matches!(item, Item::Group { .. })).map(|(place, _)| *place);
-        let free = |place: &Place, item: &Item| match item {
+        let first = self
+            .deferred
+            .items
+            .iter()
+            .find(|(_, item)| matches!(item, Item::Group { .. }))
+            .map(|(call_order, _)| *call_order);
+        let free = |call_order: &CallOrder, item: &Item| match item {
             Item::Group { .. } => false,
-            Item::Control { id, .. } => !self.aside.claims.ids.contains(id),
-            Item::Flush(_) => first.is_none_or(|first| *place < first),
+            Item::Control { id, .. } => !self.deferred.claims.ids.contains(id),
+            Item::Flush(_) => first.is_none_or(|first| *call_order < first),
         };
-        let places: Vec<Place> =
-            self.aside.items.iter().filter(|(place, item)| free(place, item)).map(|(place, _)| *place).collect();
-        for place in places {
-            match self.aside.items.remove(&place) {
+        let call_orders: Vec<CallOrder> = self
+            .deferred
+            .items
+            .iter()
+            .filter(|(call_order, item)| free(call_order, item))
+            .map(|(call_order, _)| *call_order)
+            .collect();
+        for call_order in call_orders {
+            match self.deferred.items.remove(&call_order) {
                 Some(Item::Control { verb, id, reply }) => self.control(verb, vec![(id, reply)]).await,
                 Some(Item::Flush(reply)) => drop(reply.send(())),
                 _ => {}
@@ -251,10 +261,10 @@ impl Writer {
             let waiting = self.shared.lock();
             (waiting.full(), waiting.shut_down())
         };
-        for item in std::mem::take(&mut self.aside).items.into_values() {
+        for item in std::mem::take(&mut self.deferred).items.into_values() {
             match item {
                 Item::Group { group, .. } if group.ticket.peek().is_some() => {}
-                Item::Group { tasks, group } => leaving::lose(&self.shared, &tasks, &group.ticket, &error),
+                Item::Group { tasks, group } => shutdown::lose(&self.shared, &tasks, &group.ticket, &error),
                 Item::Control { reply, .. } => drop(reply.send(Err(closed.clone()))),
                 Item::Flush(_) => {}
             }

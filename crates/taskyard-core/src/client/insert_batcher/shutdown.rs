@@ -39,7 +39,7 @@ impl Drop for Guard {
         };
         writer.shared.tell_room();
         let begun = writer.writing.is_some() || writer.calling.is_some();
-        if !waits && !begun && writer.taken.is_empty() && writer.aside.is_empty() {
+        if !waits && !begun && writer.taken.is_empty() && writer.deferred.is_empty() {
             return;
         }
         let dispatch = tracing::dispatcher::get_default(Clone::clone);

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::aside::{Claims, Place, is_plain};
+use super::deferred::{CallOrder, Claims, is_plain};
 use super::*;
 use crate::AdditionId;
 use crate::store::AddRequest;
@@ -46,7 +46,7 @@ pub(super) struct Group {
     size: usize,
     pub ticket: Arc<Ticket>,
     /// Position among the groups set aside, if the group was set aside before.
-    pub place: Option<Place>,
+    pub call_order: Option<CallOrder>,
     /// Whether this group met a lock when it was tried alone.
     pub alone: bool,
     /// Number of times the group failed by itself.
@@ -57,7 +57,7 @@ pub(super) struct Group {
 
 impl Group {
     pub fn new(tasks: &[NewTask], ticket: Arc<Ticket>) -> Self {
-        Self { size: tasks.len(), ticket, place: None, alone: false, failures: 0, failure: None }
+        Self { size: tasks.len(), ticket, call_order: None, alone: false, failures: 0, failure: None }
     }
 
     /// Records that it failed by itself, and refuses it after too many failures.
@@ -229,7 +229,7 @@ impl Writer {
     /// Writes the current batch part by part. A part that meets a lock or fails is halved; groups that are not written
     /// are set aside, with everything that depends on them. Returns the position of the first group that was not tried
     /// in time.
-    pub(super) async fn divide(&mut self, tried: Tried) -> Option<Place> {
+    pub(super) async fn divide(&mut self, tried: Tried) -> Option<CallOrder> {
         let Tried { mut parts, mut before, until, wait } = tried;
         let Self { store, shared, aliases, proven, writing, .. } = self;
         let batch = writing.as_mut()?;
@@ -297,7 +297,7 @@ impl Writer {
             return None;
         }
         let untried = parts.iter().filter(|part| !part.is_empty()).map(|part| part.start).min();
-        let resume = untried.and_then(|at| groups[at].place);
+        let resume = untried.and_then(|at| groups[at].call_order);
         self.set_rest_aside();
         resume
     }
@@ -307,7 +307,7 @@ impl Writer {
         let Some(batch) = self.writing.take() else { return };
         for (tasks, group) in batch.into_groups() {
             if group.ticket.peek().is_none() {
-                self.aside.put(tasks, group);
+                self.deferred.put(tasks, group);
             }
         }
         self.count_aside();
@@ -534,7 +534,7 @@ impl Write<'_> {
 }
 
 fn give_up(batch: &[NewTask], error: &Error) -> Unwritten {
-    leaving::name(batch, "may be lost: whether it was written is not known at the shutdown", error);
+    shutdown::name(batch, "may be lost: whether it was written is not known at the shutdown", error);
     Unwritten::Refused(error.clone())
 }
 

@@ -9,7 +9,7 @@
 //! attempt 32,768 a number is also exact as a float.
 //!
 //! Changes that leave no trace cannot be counted: a start that was taken back (released, parked), and a manual retry of
-//! a task that never ran. Such a state is numbered from the number that the watcher has seen last ([`Scene::place`]):
+//! a task that never ran. Such a state is numbered from the number that the watcher has seen last ([`EventSequencer::place`]):
 //! again the same in every process, and higher than that.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::super::Progress;
 use super::event::{Event, EventKind, status};
 use crate::context::Context;
-use crate::store::{EndedAttempt, Glance, GlanceAt};
+use crate::store::{EndedAttempt, SnapshotRequest, TaskSnapshot};
 use crate::task::AttemptOutcome;
 use crate::{Failure, TaskId, TaskState, WaitReason};
 
@@ -29,8 +29,8 @@ const MILLIS_MAX: u64 = (1 << (ERA_BITS - 2)) - 1;
 
 /// The last snapshot of a task, with all of its ended attempts that a watcher may still need.
 #[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Scene {
-    glance: Glance,
+pub(in super::super) struct EventSequencer {
+    snapshot: TaskSnapshot,
     /// Attempts that ended without ending the task, by number.
     ended: BTreeMap<u32, EndedAttempt>,
     /// The ends of attempts up to this number may be missing here.
@@ -40,38 +40,39 @@ pub(in super::super) struct Scene {
     fingerprint: u64,
 }
 
-impl Scene {
+impl EventSequencer {
     /// Builds the state from a new snapshot, the state `before` it, and the number `known` up to which attempts were
     /// omitted.
-    pub fn of(mut glance: Glance, before: Option<&Self>, known: u32) -> Self {
+    pub fn of(mut snapshot: TaskSnapshot, before: Option<&Self>, known: u32) -> Self {
         let mut ended = before.map(|before| before.ended.clone()).unwrap_or_default();
         // The last two attempts are always included.
-        let told = known.min(glance.attempt.saturating_sub(2));
+        let told = known.min(snapshot.attempt.saturating_sub(2));
         let floor = before.map_or(told, |before| before.floor.min(told));
-        for attempt in glance.ended.drain(..) {
+        for attempt in snapshot.ended.drain(..) {
             ended.insert(attempt.number, attempt);
         }
-        let same =
-            |before: &&Self| glance.context.is_none() && before.glance.context_revision == glance.context_revision;
-        let (progress, fingerprint) = match (before.filter(same), glance.context.take()) {
+        let same = |before: &&Self| {
+            snapshot.context.is_none() && before.snapshot.context_revision == snapshot.context_revision
+        };
+        let (progress, fingerprint) = match (before.filter(same), snapshot.context.take()) {
             (Some(before), _) => (before.progress.clone(), before.fingerprint),
             (None, bytes) => read(bytes.as_deref()),
         };
-        Self { glance, ended, floor, progress, fingerprint }
+        Self { snapshot, ended, floor, progress, fingerprint }
     }
 
     /// Returns the next request: everything that is not known here, with the ends of attempts above `floor`.
-    pub fn next(id: TaskId, before: Option<&Self>, floor: u32) -> GlanceAt {
+    pub fn next(id: TaskId, before: Option<&Self>, floor: u32) -> SnapshotRequest {
         match before {
-            Some(before) if before.floor <= floor => GlanceAt {
+            Some(before) if before.floor <= floor => SnapshotRequest {
                 id,
                 attempts_known: before.ended.keys().next_back().copied().unwrap_or(0).max(before.floor),
-                context_known: before.glance.context_revision,
+                context_known: before.snapshot.context_revision,
             },
-            _ => GlanceAt {
+            _ => SnapshotRequest {
                 id,
                 attempts_known: floor,
-                context_known: before.and_then(|before| before.glance.context_revision),
+                context_known: before.and_then(|before| before.snapshot.context_revision),
             },
         }
     }
@@ -82,11 +83,11 @@ impl Scene {
     }
 
     pub fn state(&self) -> TaskState {
-        self.glance.state
+        self.snapshot.state
     }
 
     pub fn is_final(&self) -> bool {
-        self.glance.state.is_final()
+        self.snapshot.state.is_final()
     }
 
     /// Returns a number that distinguishes progress entries.
@@ -101,17 +102,17 @@ impl Scene {
 
     /// Returns whether this attempt ended the task: the last attempt of a dead letter has a row too.
     fn is_end(&self, attempt: &EndedAttempt) -> bool {
-        self.is_final() && attempt.number == self.glance.attempt && attempt.ended_at == self.glance.finished_at
+        self.is_final() && attempt.number == self.snapshot.attempt && attempt.ended_at == self.snapshot.finished_at
     }
 
     /// Returns the number of the current state, for a watcher that has seen `since`.
     pub fn place(&self, since: Option<u64>) -> u64 {
-        let glance = &self.glance;
-        if glance.state.is_final() {
-            return ((4 * u64::from(glance.attempt) + 2) << ERA_BITS) | end_rank(glance.state);
+        let snapshot = &self.snapshot;
+        if snapshot.state.is_final() {
+            return ((4 * u64::from(snapshot.attempt) + 2) << ERA_BITS) | end_rank(snapshot.state);
         }
-        if glance.state == TaskState::Doing {
-            let here = self.running(glance.attempt, glance.started_at, self.lasted());
+        if snapshot.state == TaskState::Doing {
+            let here = self.running(snapshot.attempt, snapshot.started_at, self.lasted());
             // Never decreases: the clocks of two machines may differ.
             return match since {
                 Some(since) if era(since) == era(here) && was_taken_back(since) => here.max((since & !3) + 4),
@@ -120,11 +121,11 @@ impl Scene {
             };
         }
         let ended = self.last_ended();
-        let rank = rank(glance.state, glance.wait_reason);
+        let rank = rank(snapshot.state, snapshot.wait_reason);
         match since {
             // The start was taken back.
             Some(since) if era(since) == 4 * (u64::from(ended) + 1) => {
-                (since & !3) | if glance.state == TaskState::Enqueued { 2 } else { 1 }
+                (since & !3) | if snapshot.state == TaskState::Enqueued { 2 } else { 1 }
             }
             // The task had ended, and was retried.
             Some(since) if matches!(era(since).checked_sub(4 * u64::from(ended)), Some(2 | 3)) => {
@@ -132,7 +133,7 @@ impl Scene {
             }
             _ if ended == 0 => rank,
             // The end of the attempt implies this wait.
-            _ if glance.wait_reason == Some(WaitReason::Retry) => after(ended),
+            _ if snapshot.wait_reason == Some(WaitReason::Retry) => after(ended),
             _ => after(ended) | rank,
         }
     }
@@ -140,7 +141,7 @@ impl Scene {
     /// Returns the number of a running attempt, `lasted` milliseconds after its start.
     fn running(&self, attempt: u32, started_at: Option<Timestamp>, lasted: u64) -> u64 {
         let before = attempt.checked_sub(1).and_then(|before| self.ended.get(&before));
-        let begin = before.and_then(|before| before.ended_at).unwrap_or(self.glance.created_at);
+        let begin = before.and_then(|before| before.ended_at).unwrap_or(self.snapshot.created_at);
         let waited = started_at.map_or(0, |at| at.as_millisecond().saturating_sub(begin.as_millisecond()));
         let millis = u64::try_from(waited).unwrap_or(0).saturating_add(lasted).min(MILLIS_MAX);
         (4 * u64::from(attempt)) << ERA_BITS | millis << 2
@@ -150,49 +151,49 @@ impl Scene {
     fn lasted(&self) -> u64 {
         let Some(progress) = self.progress.as_ref().filter(|progress| self.is_of_now(progress)) else { return 0 };
         let elapsed = progress.elapsed.map_or(0, |elapsed| (elapsed.clamp(0.0, 1e12) * 1_000.0) as u64);
-        let updated = progress.updated_at.zip(self.glance.started_at);
+        let updated = progress.updated_at.zip(self.snapshot.started_at);
         let updated = updated.map_or(0, |(at, start)| at.as_millisecond().saturating_sub(start.as_millisecond()));
         // A worker's clock may be behind the database's, but the elapsed time that it measures is not.
         elapsed.max(u64::try_from(updated).unwrap_or(0))
     }
 
     fn is_of_now(&self, progress: &Progress) -> bool {
-        progress.attempt.is_none_or(|attempt| attempt == self.glance.attempt)
+        progress.attempt.is_none_or(|attempt| attempt == self.snapshot.attempt)
     }
 
     /// Returns the current state as an event.
     pub fn now(&self, kind: EventKind, seq: u64) -> Event {
-        let glance = &self.glance;
-        let ts = match glance.state {
-            state if state.is_final() => glance.finished_at,
+        let snapshot = &self.snapshot;
+        let ts = match snapshot.state {
+            state if state.is_final() => snapshot.finished_at,
             TaskState::Doing if kind == EventKind::Progress => {
-                self.progress.as_ref().and_then(|progress| progress.updated_at).or(glance.started_at)
+                self.progress.as_ref().and_then(|progress| progress.updated_at).or(snapshot.started_at)
             }
-            TaskState::Doing => glance.started_at,
+            TaskState::Doing => snapshot.started_at,
             _ => self.ended.values().next_back().and_then(|last| last.ended_at),
         };
-        Event { ts: ts.unwrap_or(glance.created_at), progress: self.progress.clone(), ..self.bare(kind, seq) }
+        Event { ts: ts.unwrap_or(snapshot.created_at), progress: self.progress.clone(), ..self.bare(kind, seq) }
     }
 
     fn bare(&self, kind: EventKind, seq: u64) -> Event {
-        let glance = &self.glance;
+        let snapshot = &self.snapshot;
         // An error that was overcome does not apply to the current state.
-        let error = glance.error.clone().filter(|_| !matches!(glance.state, TaskState::Done));
+        let error = snapshot.error.clone().filter(|_| !matches!(snapshot.state, TaskState::Done));
         Event {
             kind,
-            task_id: glance.id,
+            task_id: snapshot.id,
             seq,
-            state: glance.state,
-            status: status(glance.state, glance.wait_reason, error.as_ref(), glance.failures),
-            wait_reason: glance.wait_reason,
-            attempt: glance.attempt,
+            state: snapshot.state,
+            status: status(snapshot.state, snapshot.wait_reason, error.as_ref(), snapshot.failures),
+            wait_reason: snapshot.wait_reason,
+            attempt: snapshot.attempt,
             progress: None,
             error,
-            run_at: glance.run_at,
-            created_at: glance.created_at,
-            started_at: glance.started_at,
-            finished_at: glance.finished_at,
-            ts: glance.created_at,
+            run_at: snapshot.run_at,
+            created_at: snapshot.created_at,
+            started_at: snapshot.started_at,
+            finished_at: snapshot.finished_at,
+            ts: snapshot.created_at,
         }
     }
 
@@ -208,11 +209,11 @@ impl Scene {
                 events.push(self.past(true, after(attempt.number), attempt));
             }
         }
-        let glance = &self.glance;
+        let snapshot = &self.snapshot;
         let mut told = events.last().map_or(since, |event| event.seq);
-        let runs_or_ran = glance.attempt > self.last_ended() && glance.started_at.is_some();
-        if runs_or_ran && (glance.state == TaskState::Doing || glance.state.is_final()) {
-            let started = self.running(glance.attempt, glance.started_at, 0);
+        let runs_or_ran = snapshot.attempt > self.last_ended() && snapshot.started_at.is_some();
+        if runs_or_ran && (snapshot.state == TaskState::Doing || snapshot.state.is_final()) {
+            let started = self.running(snapshot.attempt, snapshot.started_at, 0);
             let again = era(told) == era(started) && was_taken_back(told);
             let is_new = if self.is_final() { era(told) < era(started) } else { started > told };
             if is_new || again {
@@ -221,12 +222,12 @@ impl Scene {
             }
         }
         let here = self.place(Some(told));
-        if let Some(kind) = EventKind::of_end(glance.state) {
+        if let Some(kind) = EventKind::of_end(snapshot.state) {
             if here != since {
                 events.push(self.now(kind, here));
             }
         } else if here > told {
-            let kind = if glance.state == TaskState::Doing { EventKind::Progress } else { EventKind::Status };
+            let kind = if snapshot.state == TaskState::Doing { EventKind::Progress } else { EventKind::Status };
             events.push(self.now(kind, here));
         }
         if events.is_empty() && here < since {
@@ -239,17 +240,17 @@ impl Scene {
     /// Returns progress without a time of its own, which changed since the previous snapshot without changing the
     /// number.
     pub fn unnumbered(&self, before: &Self, told: u64) -> Option<Event> {
-        let is_further = self.glance.state == TaskState::Doing
+        let is_further = self.snapshot.state == TaskState::Doing
             && self.progress.is_some()
             && self.fingerprint != before.fingerprint
-            && before.glance.state == TaskState::Doing;
+            && before.snapshot.state == TaskState::Doing;
         is_further.then(|| self.now(EventKind::Progress, self.place(Some(told))))
     }
 
     /// Returns the latest progress, for a watcher that resumes at a number that several progress events share.
     pub fn ambiguous(&self, since: u64, seen: Option<u64>) -> Option<Event> {
         let progress = self.progress.as_ref().filter(|progress| self.is_of_now(progress))?;
-        let is_ambiguous = self.glance.state == TaskState::Doing
+        let is_ambiguous = self.snapshot.state == TaskState::Doing
             && self.place(Some(since)) == since
             && (progress.elapsed.is_none() || seen.is_some())
             && seen != Some(self.fingerprint);
@@ -258,7 +259,7 @@ impl Scene {
 
     /// Returns the start of the attempt that is running, or that ended the task.
     fn begun(&self, seq: u64) -> Event {
-        let ts = self.glance.started_at.unwrap_or(self.glance.created_at);
+        let ts = self.snapshot.started_at.unwrap_or(self.snapshot.created_at);
         Event {
             state: TaskState::Doing,
             status: status(TaskState::Doing, None, None, 0),
@@ -274,13 +275,13 @@ impl Scene {
     /// Returns the start or the end of an attempt that is over and did not end its task.
     fn past(&self, is_end: bool, seq: u64, attempt: &EndedAttempt) -> Event {
         let is_last = attempt.number == self.last_ended();
-        let waits = is_last && self.glance.state == TaskState::Waiting;
+        let waits = is_last && self.snapshot.state == TaskState::Waiting;
         // A snoozed attempt has not failed: the task runs again, but this is not a retry.
         let snoozed = attempt.outcome == AttemptOutcome::Snoozed;
         let (state, wait_reason) = match is_end {
             false => (TaskState::Doing, None),
-            true if waits => (TaskState::Waiting, self.glance.wait_reason),
-            true if is_last && self.glance.state == TaskState::Enqueued => (TaskState::Enqueued, None),
+            true if waits => (TaskState::Waiting, self.snapshot.wait_reason),
+            true if is_last && self.snapshot.state == TaskState::Enqueued => (TaskState::Enqueued, None),
             true => (TaskState::Waiting, Some(WaitReason::Retry)),
         };
         let (kind, word) = match is_end {
@@ -297,10 +298,10 @@ impl Scene {
             wait_reason,
             attempt: attempt.number,
             error,
-            run_at: self.glance.run_at.filter(|_| waits),
+            run_at: self.snapshot.run_at.filter(|_| waits),
             started_at: attempt.started_at,
             finished_at: ended_at,
-            ts: ts.unwrap_or(self.glance.created_at),
+            ts: ts.unwrap_or(self.snapshot.created_at),
             ..self.bare(kind, seq)
         }
     }

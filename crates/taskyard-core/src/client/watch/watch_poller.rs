@@ -14,16 +14,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::event::{Event, EventKind};
-use super::scene::Scene;
+use super::event_sequencer::EventSequencer;
 use crate::client::guard::guarded;
-use crate::store::{Glance, GlanceAt, Store};
-use crate::wake::Listener;
+use crate::notifications::Listener;
+use crate::store::{SnapshotRequest, Store, TaskSnapshot};
 use crate::{Error, Result, TaskId};
 
 /// Pause between two queries.
 const EVERY: Duration = Duration::from_millis(30);
 /// Pause between two queries after a notification of a task's end.
-const EVERY_RUNG: Duration = Duration::from_millis(10);
+const AFTER_NOTIFICATION: Duration = Duration::from_millis(10);
 /// Maximum number of tasks in one statement.
 const LOOK_MAX: usize = 1_000;
 /// Time for which an entry is kept after its last watcher has left.
@@ -34,18 +34,18 @@ const EVENTS_MAX: usize = 4_096;
 /// Source of snapshots; a trait for the sake of tests.
 #[async_trait]
 pub(in super::super) trait Source: Send + Sync + 'static {
-    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>>;
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>>;
     fn finished(&self) -> Listener;
 }
 
 #[async_trait]
 impl Source for Arc<dyn Store> {
-    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
-        self.as_ref().glance(asked).await
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>> {
+        self.as_ref().snapshots(asked).await
     }
 
     fn finished(&self) -> Listener {
-        self.bells().finished.listen()
+        self.notifications().finished.listen()
     }
 }
 
@@ -55,8 +55,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// State shared by the watchers of one task.
 #[derive(Default)]
-pub(in super::super) struct Track {
-    pub scene: Option<Scene>,
+pub(in super::super) struct EventLog {
+    pub sequencer: Option<EventSequencer>,
     /// Number of the last event.
     pub seq: u64,
     /// State changes, and the position of the first of them among all.
@@ -69,33 +69,33 @@ pub(in super::super) struct Track {
     pub fault: Option<Error>,
 }
 
-impl Track {
+impl EventLog {
     /// Returns the position of the next state change.
     pub fn end(&self) -> u64 {
         self.first + self.events.len() as u64
     }
 
     fn is_over(&self) -> bool {
-        self.fault.is_some() || self.scene.as_ref().is_some_and(Scene::is_final)
+        self.fault.is_some() || self.sequencer.as_ref().is_some_and(EventSequencer::is_final)
     }
 
-    fn look(&mut self, glance: Option<Glance>, asked: &GlanceAt) {
-        let Some(glance) = glance else {
+    fn look(&mut self, snapshot: Option<TaskSnapshot>, asked: &SnapshotRequest) {
+        let Some(snapshot) = snapshot else {
             self.fault = Some(Error::NotFound(asked.id));
             return;
         };
-        let scene = Scene::of(glance, self.scene.as_ref(), asked.attempts_known);
-        if let Some(before) = self.scene.replace(scene) {
-            let scene = self.scene.as_ref().expect("just set");
-            let mut events = scene.after(self.seq);
+        let sequencer = EventSequencer::of(snapshot, self.sequencer.as_ref(), asked.attempts_known);
+        if let Some(before) = self.sequencer.replace(sequencer) {
+            let sequencer = self.sequencer.as_ref().expect("just set");
+            let mut events = sequencer.after(self.seq);
             if events.is_empty() {
-                events.extend(scene.unnumbered(&before, self.seq));
+                events.extend(sequencer.unnumbered(&before, self.seq));
             }
             for event in events {
                 self.push(Arc::new(event));
             }
         } else {
-            self.seq = self.scene.as_ref().map_or(0, |scene| scene.place(None));
+            self.seq = self.sequencer.as_ref().map_or(0, |sequencer| sequencer.place(None));
         }
     }
 
@@ -117,9 +117,9 @@ impl Track {
 }
 
 /// A watched task.
-pub(in super::super) struct Tracked {
+pub(in super::super) struct WatchedTask {
     id: TaskId,
-    pub track: Mutex<Track>,
+    pub event_log: Mutex<EventLog>,
     /// Counts the queries, so that watchers are notified after each.
     pub changed: watch::Sender<u64>,
     pub watchers: AtomicUsize,
@@ -134,9 +134,9 @@ pub(in super::super) struct Tracked {
     left_at: Mutex<Option<Instant>>,
 }
 
-impl Tracked {
-    pub fn lock(&self) -> MutexGuard<'_, Track> {
-        lock(&self.track)
+impl WatchedTask {
+    pub fn lock(&self) -> MutexGuard<'_, EventLog> {
+        lock(&self.event_log)
     }
 
     pub fn leave(&self) {
@@ -145,7 +145,7 @@ impl Tracked {
         }
     }
 
-    fn ring(&self) {
+    fn notify(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -159,53 +159,56 @@ impl Tracked {
     }
 
     fn is_unmet(&self) -> bool {
-        let track = self.lock();
+        let event_log = self.lock();
         let is_awaited = self.looks() < self.wanted.load(Ordering::Acquire);
-        track.fault.is_none()
+        event_log.fault.is_none()
             && (is_awaited
-                || track.scene.as_ref().is_none_or(|scene| !scene.reaches(self.floor.load(Ordering::Acquire))))
+                || event_log
+                    .sequencer
+                    .as_ref()
+                    .is_none_or(|sequencer| !sequencer.reaches(self.floor.load(Ordering::Acquire))))
     }
 
-    fn ask(&self) -> GlanceAt {
-        Scene::next(self.id, self.lock().scene.as_ref(), self.floor.load(Ordering::Acquire))
+    fn request(&self) -> SnapshotRequest {
+        EventSequencer::next(self.id, self.lock().sequencer.as_ref(), self.floor.load(Ordering::Acquire))
     }
 }
 
 #[derive(Default)]
 struct Board {
-    tracked: HashMap<TaskId, Arc<Tracked>>,
+    watched: HashMap<TaskId, Arc<WatchedTask>>,
     running: bool,
 }
 
-pub(in super::super) struct Hub {
+pub(in super::super) struct WatchPoller {
     source: Box<dyn Source>,
     runtime: tokio::runtime::Handle,
     board: Mutex<Board>,
     asked: Notify,
 }
 
-impl std::fmt::Debug for Hub {
+impl std::fmt::Debug for WatchPoller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").finish_non_exhaustive()
+        f.debug_struct("WatchPoller").finish_non_exhaustive()
     }
 }
 
-impl Hub {
+impl WatchPoller {
     pub fn new(source: impl Source, runtime: tokio::runtime::Handle) -> Arc<Self> {
         Arc::new(Self { source: Box::new(source), runtime, board: Mutex::default(), asked: Notify::new() })
     }
 
     /// Adds a watcher. Returns the task's entry, and the number of the query it has to wait for: one that starts from
     /// now on.
-    pub fn join(self: &Arc<Self>, id: TaskId, floor: u32) -> (Arc<Tracked>, u64) {
+    pub fn join(self: &Arc<Self>, id: TaskId, floor: u32) -> (Arc<WatchedTask>, u64) {
         let mut board = lock(&self.board);
         // An ended task is read anew, because it may have been retried; but not while a watcher waits for the current
         // entry.
-        let known = board.tracked.get(&id).filter(|one| !one.lock().is_over() || one.is_unmet()).cloned();
-        let tracked = known.unwrap_or_else(|| {
-            let tracked = Arc::new(Tracked {
+        let known = board.watched.get(&id).filter(|one| !one.lock().is_over() || one.is_unmet()).cloned();
+        let watched = known.unwrap_or_else(|| {
+            let watched = Arc::new(WatchedTask {
                 id,
-                track: Mutex::default(),
+                event_log: Mutex::default(),
                 changed: watch::Sender::new(0),
                 watchers: AtomicUsize::new(0),
                 floor: AtomicU32::new(u32::MAX),
@@ -214,13 +217,13 @@ impl Hub {
                 wanted: AtomicU64::new(0),
                 left_at: Mutex::default(),
             });
-            board.tracked.insert(id, Arc::clone(&tracked));
-            tracked
+            board.watched.insert(id, Arc::clone(&watched));
+            watched
         });
-        tracked.watchers.fetch_add(1, Ordering::AcqRel);
-        tracked.floor.fetch_min(floor, Ordering::AcqRel);
-        let look = tracked.begun.load(Ordering::Acquire) + 1;
-        tracked.wanted.fetch_max(look, Ordering::AcqRel);
+        watched.watchers.fetch_add(1, Ordering::AcqRel);
+        watched.floor.fetch_min(floor, Ordering::AcqRel);
+        let look = watched.begun.load(Ordering::Acquire) + 1;
+        watched.wanted.fetch_max(look, Ordering::AcqRel);
         let starts = !std::mem::replace(&mut board.running, true);
         drop(board);
         // A runtime that has ended drops the future inside `spawn`, and its guard takes the lock.
@@ -228,7 +231,7 @@ impl Hub {
             self.runtime.spawn(looking(Arc::clone(self)));
         }
         self.asked.notify_one();
-        (tracked, look)
+        (watched, look)
     }
 
     /// Queries until there is no watcher left.
@@ -240,7 +243,7 @@ impl Hub {
             let Some(watched) = self.watched() else { return };
             let begun = Instant::now();
             let is_round = begun >= due;
-            let looked: Vec<Arc<Tracked>> = watched.into_iter().filter(|one| is_round || one.is_unmet()).collect();
+            let looked: Vec<Arc<WatchedTask>> = watched.into_iter().filter(|one| is_round || one.is_unmet()).collect();
             if is_round {
                 finished.take();
             }
@@ -252,8 +255,8 @@ impl Hub {
                         due = begun + pause;
                     }
                     let rung = async {
-                        finished.clone().heard().await;
-                        tokio::time::sleep_until(begun + EVERY_RUNG.max(cost)).await;
+                        finished.clone().notified().await;
+                        tokio::time::sleep_until(begun + AFTER_NOTIFICATION.max(cost)).await;
                     };
                     tokio::select! {
                         () = self.asked.notified() => {}
@@ -265,7 +268,7 @@ impl Hub {
                     let Some(watched) = self.watched() else { return };
                     for one in watched {
                         one.lock().fault = Some(error.clone());
-                        one.ring();
+                        one.notify();
                     }
                 }
                 Err(error) => {
@@ -280,52 +283,52 @@ impl Hub {
     }
 
     /// Returns the watched tasks; `None` if there are none, which ends this run. Removes entries that are over.
-    fn watched(&self) -> Option<Vec<Arc<Tracked>>> {
+    fn watched(&self) -> Option<Vec<Arc<WatchedTask>>> {
         let mut board = lock(&self.board);
-        board.tracked.retain(|_, one| {
+        board.watched.retain(|_, one| {
             let is_over = one.lock().is_over() && !one.is_unmet();
             let has_left = one.is_left() && lock(&one.left_at).is_none_or(|at| at.elapsed() >= LINGER);
             !is_over && !has_left
         });
-        if board.tracked.is_empty() {
+        if board.watched.is_empty() {
             board.running = false;
             return None;
         }
-        Some(board.tracked.values().filter(|one| !one.is_left()).cloned().collect())
+        Some(board.watched.values().filter(|one| !one.is_left()).cloned().collect())
     }
 
     /// Reads snapshots in one statement or, if that can never succeed, in one for each task: a row that cannot be read
     /// ends only the watches of its own task.
-    async fn glances(&self, asked: &[GlanceAt]) -> Result<Vec<Result<Option<Glance>>>> {
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Result<Option<TaskSnapshot>>>> {
         let passes = |error: &Error| error.is_transient() || error.is_permanent();
-        match self.source.glance(asked).await {
-            Ok(glances) => return Ok(glances.into_iter().map(Ok).collect()),
+        match self.source.snapshots(asked).await {
+            Ok(snapshots) => return Ok(snapshots.into_iter().map(Ok).collect()),
             Err(error) if passes(&error) => return Err(error),
             Err(error) if asked.len() == 1 => return Ok(vec![Err(error)]),
             Err(_) => {}
         }
-        let mut glances = Vec::with_capacity(asked.len());
+        let mut snapshots = Vec::with_capacity(asked.len());
         for one in asked {
-            match self.source.glance(std::slice::from_ref(one)).await {
+            match self.source.snapshots(std::slice::from_ref(one)).await {
                 Err(error) if passes(&error) => return Err(error),
-                glance => glances.push(glance.map(|mut found| found.pop().flatten())),
+                snapshot => snapshots.push(snapshot.map(|mut found| found.pop().flatten())),
             }
         }
-        Ok(glances)
+        Ok(snapshots)
     }
 
-    async fn look(&self, watched: &[Arc<Tracked>]) -> Result<()> {
+    async fn look(&self, watched: &[Arc<WatchedTask>]) -> Result<()> {
         for chunk in watched.chunks(LOOK_MAX) {
             let numbers: Vec<u64> = chunk.iter().map(|one| one.begun.fetch_add(1, Ordering::AcqRel) + 1).collect();
-            let asked: Vec<GlanceAt> = chunk.iter().map(|one| one.ask()).collect();
-            let glances = self.glances(&asked).await?;
-            for (((one, glance), asked), number) in chunk.iter().zip(glances).zip(&asked).zip(numbers) {
-                match glance {
-                    Ok(glance) => one.lock().look(glance, asked),
+            let asked: Vec<SnapshotRequest> = chunk.iter().map(|one| one.request()).collect();
+            let snapshots = self.snapshots(&asked).await?;
+            for (((one, snapshot), asked), number) in chunk.iter().zip(snapshots).zip(&asked).zip(numbers) {
+                match snapshot {
+                    Ok(snapshot) => one.lock().look(snapshot, asked),
                     Err(error) => one.lock().fault = Some(error),
                 }
                 one.done.store(number, Ordering::Release);
-                one.ring();
+                one.notify();
             }
         }
         Ok(())
@@ -333,18 +336,18 @@ impl Hub {
 }
 
 /// Runs the poller until no watch is left. If it ends before, all watches get an error.
-fn looking(hub: Arc<Hub>) -> impl Future<Output = ()> + Send {
-    let looks = Arc::clone(&hub);
+fn looking(watch_poller: Arc<WatchPoller>) -> impl Future<Output = ()> + Send {
+    let looks = Arc::clone(&watch_poller);
     let broke = "watching tasks failed because of a bug in Taskyard";
     guarded(async move { looks.run().await }, broke, move |error| {
-        let tracked = {
-            let mut board = lock(&hub.board);
+        let watched = {
+            let mut board = lock(&watch_poller.board);
             board.running = false;
-            std::mem::take(&mut board.tracked)
+            std::mem::take(&mut board.watched)
         };
-        for one in tracked.into_values() {
+        for one in watched.into_values() {
             one.lock().fault = Some(error.clone());
-            one.ring();
+            one.notify();
         }
     })
 }

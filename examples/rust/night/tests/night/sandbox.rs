@@ -16,14 +16,14 @@ use crate::smtp::PostOffice;
 /// Deadline of every wait.
 pub const BOUND: Duration = Duration::from_secs(60);
 
-pub struct Place {
+pub struct Sandbox {
     directory: tempfile::TempDir,
     pub database: String,
     pub queue: Taskyard,
     pub post: PostOffice,
 }
 
-impl Place {
+impl Sandbox {
     /// Creates the directory, with a queue on this database or on an SQLite file of its own.
     pub async fn new(database: Option<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
