@@ -1,6 +1,6 @@
 """A running attempt in this process: its context, its log lines, its interruption, and the limits that apply to it.
 
-Does not send anything itself: the worker (``worker/__init__.py``) passes the recorded changes to the server in batches.
+Does not send anything itself: the worker (``worker/_loop_worker.py``) passes the recorded changes to the server in batches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
     from ._transaction import PendingRef
     from .progress import ProgressTracker
-    from .worker import Worker
+    from .worker._loop_worker import Worker
 
 log = logging.getLogger("queued_task")
 

@@ -20,7 +20,8 @@ import traceback
 from types import ModuleType
 
 from .. import _config, _core, _escape, _identity, _loops, _port, _trust
-from . import _blocked, _databases, _life, load
+from . import _blocked, _databases, _life
+from ._target import load
 
 #: The application cannot be loaded, and a start hook or lifespan of it failed. The server depends on both.
 EXIT_APP = 3

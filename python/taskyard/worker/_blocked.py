@@ -20,7 +20,7 @@ from .. import _port
 from .._running import Running, current
 
 if TYPE_CHECKING:
-    from . import Worker
+    from ._loop_worker import Worker
 
 log = logging.getLogger("queued_task")
 

@@ -27,7 +27,7 @@ from ._attempt_task import begin, report_unbegun
 from ._failures import Failures
 from ._parents import Parents
 from ._slot_pool import SlotPool
-from ._target import LOCAL, Target, load, local_target, placed, target_of
+from ._target import LOCAL, Target, local_target, placed, target_of
 from ._threads import Threads
 from ._worker_port import WorkerPort
 
@@ -606,9 +606,3 @@ class Worker:
                 # The end of the task tries again, and logs another failure.
                 log.exception("the data of task %s cannot be stored yet", running.id)
         self._write()
-
-
-# Imported after the names of this module that it needs.
-from ._embedded import Embedded  # noqa: E402
-
-__all__ = ["Embedded", "Worker", "load"]
