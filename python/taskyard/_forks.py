@@ -48,7 +48,7 @@ def _in_child() -> None:
         _forget(worker)
         loop = worker.loop
         # An application that forks its own process decides what runs in it.
-        if (_port.in_worker or running is not None) and worker._thread == threading.get_ident() and loop.is_running():
+        if (_port.in_worker or running is not None) and worker.thread == threading.get_ident() and loop.is_running():
             loops[id(loop)] = loop
     for loop in loops.values():
         _end_before_next(loop)
@@ -73,10 +73,9 @@ def _forget(worker: Worker) -> None:
         port.channel = None
     for running in worker._running.values():
         running.forget()
-    for held in (worker._running, worker._waiting, worker._notes):
-        held.clear()
-    # Another thread of the parent may have held the lock.
-    worker._notes_lock = threading.Lock()
+    worker._running.clear()
+    worker._waiting.clear()
+    worker.notes.forget()
 
 
 def _replace(descriptor: int) -> None:

@@ -167,12 +167,12 @@ class Running:
         with self._lock:
             self._dirty = True
         if self.worker is not None and not self.over:
-            self.worker.wants_note(self)
+            self.worker.notes.request(self)
 
     def wants_progress(self) -> None:
         """Requests that the progress of its trackers is stored. May be called from any thread."""
         if self.worker is not None and not self.over:
-            self.worker.wants_progress(self)
+            self.worker.notes.request_progress(self)
 
     def _take_progress(self) -> None:
         for place, tracker in list(self.trackers.items()):
@@ -234,7 +234,7 @@ class Running:
             texts = (None if text is None else _clean(text) for text in (logger, message, fields, trace))
             self._lines.append((level, *texts))  # type: ignore[arg-type]
         if self.worker is not None:
-            self.worker.wants_note(self)
+            self.worker.notes.request(self)
 
     # ---------------------------------------------------------------------------------------------------- ending
 

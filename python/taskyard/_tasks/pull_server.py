@@ -184,13 +184,7 @@ class PullWorker(Worker):
         self.claims.pop(running.slot, None)
         if self._running.pop(running.slot, None) is None or self._ended:
             return None
-        try:
-            if running.touched():
-                with self._notes_lock:
-                    self._notes.pop(running.slot, None)
-                running.note()
-        except Exception:
-            log.exception("the data of task %s could not be stored", running.id)
+        self.notes.finish(running)
         running.over = True
         say(running.slot)
         try:

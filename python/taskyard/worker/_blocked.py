@@ -38,7 +38,7 @@ def _live(worker: Worker) -> None:
 
 
 def _name(worker: Worker) -> None:
-    frame = sys._current_frames().get(worker._thread)
+    frame = sys._current_frames().get(worker.thread)
     running = _blocking(worker, frame)
     if running is not None and running.worker is not None:
         if running.worker is worker:

@@ -20,11 +20,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _additions, _codec, _core, _forks, _hooks, _identity, _port, _resolve
-from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
+from .._running import DEFAULT_LIMITS, Filled, Running, current
 from ..errors import Fail, Retry, Snooze
 from . import _ends, _executor, _validation
 from ._attempt_task import begin, report_unbegun
 from ._failures import Failures
+from ._notes import Notes
 from ._parents import Parents
 from ._slot_pool import SlotPool
 from ._target import LOCAL, Target, local_target, placed, target_of
@@ -39,9 +40,6 @@ BY_SETTING = " carries no @task, and only such functions run here (setting only_
 
 #: No parent with a plain JSON result.
 NONE_PLAIN: frozenset[str] = frozenset()
-
-#: Minimum time between two writes of contexts and log lines, in seconds; the server batches further.
-NOTES_EVERY = 0.05
 
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -63,7 +61,7 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self._app = app
         self._on_end = on_end
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         # Those that the application set when it was loaded apply to every task; those that a task sets do not.
         self._context = contextvars.copy_context()
         self._threads = Threads()
@@ -72,6 +70,7 @@ class Worker:
         self._waiting: dict[int, tuple[Any, ...]] = {}
         self._parents = Parents(self)
         self.failures = Failures()
+        self.notes = Notes(self)
         self._running: dict[int, Running] = {}
         #: Number of running tasks that wait for other tasks.
         self._released_slots = 0
@@ -79,10 +78,6 @@ class Worker:
         #: Running deliveries of dead letters to hooks.
         self._hook_calls: set[asyncio.Task[None]] = set()
         self._flushing = False
-        self._notes: dict[int, Running] = {}
-        self._notes_lock = threading.Lock()
-        self._note_timer: Any = None
-        self._noted_at = 0.0
         self._leaving = False
         self._ended = False
         #: Whether this is a process that a body has forked, so that the worker is its parent's.
@@ -443,7 +438,7 @@ class Worker:
 
     def release_slot(self, running: Running) -> None:
         """Releases the slot of a body that begins to wait for another task."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             self._rest(running)
             return
         try:
@@ -453,7 +448,7 @@ class Worker:
 
     def resume(self, running: Running) -> None:
         """Takes the slot again after a wait. On a thread, blocks until no other sync function runs."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             self._resume(running, None)
         else:
             granted = threading.Event()
@@ -509,13 +504,7 @@ class Worker:
         self._unseat(running)
         if self._ended:
             return
-        try:
-            if running.touched():
-                with self._notes_lock:
-                    self._notes.pop(slot, None)
-                running.note()
-        except Exception:
-            log.exception("the data of task %s could not be stored", running.id)
+        self.notes.finish(running)
         running.over = True
         running.failed_at = None if error is None else time.monotonic()
         if error is None:
@@ -552,57 +541,3 @@ class Worker:
             self.channel.flush()
         except OSError:
             self._end()
-
-    # --------------------------------------------------------------------------------------------------- notes
-
-    def wants_note(self, running: Running) -> None:
-        """Requests that changes of a running task are stored. May be called from any thread."""
-        with self._notes_lock:
-            if running.slot in self._notes:
-                return
-            self._notes[running.slot] = running
-        if threading.get_ident() == self._thread:
-            self._note_soon()
-        else:
-            try:
-                self.loop.call_soon_threadsafe(self._note_soon)
-            except RuntimeError:
-                pass  # the loop is closed
-
-    def wants_progress(self, running: Running) -> None:
-        """Like :meth:`wants_note`, but only once the last progress of this task is old enough."""
-        if threading.get_ident() == self._thread:
-            self._progress_soon(running)
-        else:
-            try:
-                self.loop.call_soon_threadsafe(self._progress_soon, running)
-            except RuntimeError:
-                pass  # the loop is closed
-
-    def _progress_soon(self, running: Running) -> None:
-        rest = running.progressed_at + PROGRESS_EVERY - self.loop.time()
-        if rest > 0:
-            self.loop.call_later(rest, self.wants_note, running)
-        else:
-            self.wants_note(running)
-
-    def _note_soon(self) -> None:
-        if self._note_timer is not None or self._ended:
-            return
-        rest = self._noted_at + NOTES_EVERY - self.loop.time()
-        self._note_timer = self.loop.call_later(rest, self._note) if rest > 0 else self.loop.call_soon(self._note)
-
-    def _note(self) -> None:
-        self._note_timer = None
-        self._noted_at = self.loop.time()
-        with self._notes_lock:
-            notes, self._notes = self._notes, {}
-        for running in notes.values():
-            if running.over:
-                continue
-            try:
-                running.note()
-            except Exception:
-                # The end of the task tries again, and logs another failure.
-                log.exception("the data of task %s cannot be stored yet", running.id)
-        self._write()
