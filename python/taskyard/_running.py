@@ -360,13 +360,13 @@ class released_slot:
     def __enter__(self) -> None:
         self._running = running = current.get()
         if running is not None and running.worker is not None and not running.over:
-            running.worker.release_slot(running)
+            running.worker.slots.release(running)
         else:
             self._running = None
 
     def __exit__(self, *_: object) -> None:
         if self._running is not None and self._running.worker is not None:
-            self._running.worker.resume(self._running)
+            self._running.worker.slots.resume(self._running)
 
 
 # ---------------------------------------------------------------------------------------------------------------- log

@@ -27,7 +27,7 @@ from ._attempt_task import begin, report_unbegun
 from ._failures import Failures
 from ._notes import Notes
 from ._parents import Parents
-from ._slot_pool import SlotPool
+from ._slots import Slots
 from ._target import LOCAL, Target, local_target, placed, target_of
 from ._threads import Threads
 from ._worker_port import WorkerPort
@@ -72,9 +72,7 @@ class Worker:
         self.failures = Failures()
         self.notes = Notes(self)
         self._running: dict[int, Running] = {}
-        #: Number of running tasks that wait for other tasks.
-        self._released_slots = 0
-        self._slot_pool = SlotPool()
+        self.slots = Slots(self)
         #: Running deliveries of dead letters to hooks.
         self._hook_calls: set[asyncio.Task[None]] = set()
         self._flushing = False
@@ -103,7 +101,7 @@ class Worker:
         self._ended = True
         self.loop.remove_reader(self.channel.fileno())
         self.channel.unwatch()
-        self._slot_pool.end()
+        self.slots.pool.end()
         self.failures.end()
         for running in list(self._running.values()):
             running.interrupted = running.interrupted or "release"
@@ -234,7 +232,7 @@ class Worker:
 
     def _start(self) -> None:
         """Begins as many waiting tasks as there are free slots."""
-        free = self.settings["concurrency"] - (len(self._running) - self._released_slots)
+        free = self.settings["concurrency"] - (len(self._running) - self.slots.released)
         begun: list[tuple[Running, Target]] = []
         gone: list[int] = []
         for slot, run in self._waiting.items():
@@ -246,7 +244,7 @@ class Worker:
                 self.channel.parked(slot, target)
                 self._flush()
                 continue
-            if target.is_sync and not self._slot_pool.is_free():
+            if target.is_sync and not self.slots.pool.is_free():
                 continue
             # Few have parents.
             if run[9] and not self._parents.are_here(run):
@@ -256,7 +254,7 @@ class Worker:
             if run[9]:
                 running.parents = self._parents.take(slot)
             if target.is_sync:
-                self._slot_pool.take()
+                self.slots.pool.take()
                 running.has_seat = True
             self._running[slot] = running
             begun.append((running, target))
@@ -277,7 +275,7 @@ class Worker:
         """Drops a task that was given back while the loop was blocked. Others may be waiting behind it."""
         running.over = True
         if self._running.pop(running.slot, None) is not None:
-            self._unseat(running)
+            self.slots.leave(running)
             self._flush()
 
     def _begin(self, coroutine: Any, running: Running) -> None:
@@ -361,7 +359,7 @@ class Worker:
     async def _settled(self, running: Running, error: BaseException | None, stage: str) -> tuple[BaseException | None, str]:
         """Waits for the additions of a body; returns how the attempt ends, and the stage of that."""
         # Its thread is free.
-        self._unseat(running)
+        self.slots.leave(running)
         self._flush()
         try:
             await _additions.settled(running, error)
@@ -402,20 +400,20 @@ class Worker:
         if local:
             # Only known to be sync once it was decoded.
             place: asyncio.Future[None] = self.loop.create_future()
-            self._slot_pool.wait(place)
+            self.slots.pool.wait(place)
             try:
                 await place
             except asyncio.CancelledError:
                 # The slot may have been assigned at the same moment.
                 if not place.cancelled():
-                    self._slot_pool.leave()
+                    self.slots.pool.leave()
                 raise
             running.has_seat = True
         result = await self._on_thread(running, lambda: function(*args, **kwargs))
         if not inspect.isawaitable(result):
             return result
         # A sync callable may return a coroutine, which is the task from here on and needs no thread.
-        self._unseat(running)
+        self.slots.leave(running)
         self._check(running, result)
         return await result
 
@@ -434,65 +432,6 @@ class Worker:
         finally:
             running.on_thread = False
 
-    # --------------------------------------------------------------------------------------------------- waiting
-
-    def release_slot(self, running: Running) -> None:
-        """Releases the slot of a body that begins to wait for another task."""
-        if threading.get_ident() == self.thread:
-            self._rest(running)
-            return
-        try:
-            self.loop.call_soon_threadsafe(self._rest, running)
-        except RuntimeError:
-            pass  # the loop is closed
-
-    def resume(self, running: Running) -> None:
-        """Takes the slot again after a wait. On a thread, blocks until no other sync function runs."""
-        if threading.get_ident() == self.thread:
-            self._resume(running, None)
-        else:
-            granted = threading.Event()
-            try:
-                self.loop.call_soon_threadsafe(self._resume, running, granted)
-            except RuntimeError:
-                return  # the loop is closed
-            granted.wait()
-
-    def _unseat(self, running: Running) -> None:
-        if running.has_seat:
-            running.has_seat = False
-            self._slot_pool.leave()
-
-    def _rest(self, running: Running) -> None:
-        running.rests += 1
-        if running.rests > 1 or running.slot not in self._running:
-            return
-        self._released_slots += 1
-        if running.has_seat:
-            # Requested again after the wait.
-            running.has_seat = False
-            running.had_seat = True
-            self._slot_pool.leave()
-        self.channel.rests(running.slot, True)
-        self._flush()
-
-    def _resume(self, running: Running, granted: threading.Event | None) -> None:
-        running.rests -= 1
-        if running.rests > 0 or running.slot not in self._running:
-            if granted is not None:
-                granted.set()
-            return
-        self._released_slots -= 1
-        self.channel.rests(running.slot, False)
-        self._flush()
-        if granted is None:
-            return
-        if running.had_seat:
-            running.has_seat, running.had_seat = True, False
-            self._slot_pool.wait(granted)
-        else:
-            granted.set()
-
     # --------------------------------------------------------------------------------------------------- the end
 
     def _report(self, running: Running, target: Target, data: bytes, error: BaseException | None, stage: str) -> None:
@@ -500,8 +439,8 @@ class Worker:
         if self._running.pop(slot, None) is None:
             return
         if running.rests > 0:
-            self._released_slots -= 1
-        self._unseat(running)
+            self.slots.released -= 1
+        self.slots.leave(running)
         if self._ended:
             return
         self.notes.finish(running)
