@@ -134,7 +134,7 @@ class PullWorker(Worker):
         if run is None:
             # The server has refused it: an invalid signature, or it had expired.
             return None
-        found = self._find(run)
+        found = self.kinds.find(run)
         if isinstance(found, str):
             self.channel.parked(run[0], found)
             self._flush()
@@ -158,7 +158,7 @@ class PullWorker(Worker):
 
     def _task(self, running: Running, target: Target) -> Task:
         payload = _codec.decode_call(running.payload, running.opened)
-        name = self._name(running.kind)
+        name = self.kinds.name(running.kind)
         cls: Any = None if name is None else self.functions.find(name)
         if _identity.is_task_class(cls):
             return rebuilt(cls, _validation.class_attributes(cls, payload))

@@ -13,7 +13,6 @@ import contextvars
 import functools
 import inspect
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,23 +24,18 @@ from ..errors import Fail, Retry, Snooze
 from . import _ends, _executor, _validation
 from ._attempt_task import begin, report_unbegun
 from ._failures import Failures
+from ._kinds import Kinds
 from ._notes import Notes
 from ._parents import Parents
 from ._slots import Slots
-from ._target import LOCAL, Target, local_target, placed, target_of
+from ._target import Target, local_target, placed
 from ._threads import Threads
 from ._worker_port import WorkerPort
 
 log = logging.getLogger("queued_task")
 
-#: Ends of the reasons for which tasks of functions that are not declared are parked.
-BY_ROLE = ", which a database role that may only add tasks added, carries no @task"
-BY_SETTING = " carries no @task, and only such functions run here (setting only_declared)"
-
 #: No parent with a plain JSON result.
 NONE_PLAIN: frozenset[str] = frozenset()
-
-PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 
 
 class Worker:
@@ -65,8 +59,7 @@ class Worker:
         # Those that the application set when it was loaded apply to every task; those that a task sets do not.
         self._context = contextvars.copy_context()
         self._threads = Threads()
-        self._targets: dict[str, Target] = {}
-        self._singles: set[str] = set()
+        self.kinds = Kinds(self)
         self._waiting: dict[int, tuple[Any, ...]] = {}
         self._parents = Parents(self)
         self.failures = Failures()
@@ -117,9 +110,9 @@ class Worker:
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         for run in runs:
             self._waiting[run[0]] = run
-            if run[2] not in self._targets:
+            if not self.kinds.is_found(run[2]):
                 # Reported to the server before any of them begins, so that it assigns the rest to other workers.
-                self._find(run)
+                self.kinds.find(run)
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("claimed task %s: %s", run[1], run[2])
         self._start()
@@ -143,16 +136,7 @@ class Worker:
                 running.interrupt(why)
 
     def _on_knows(self, reasons: list[str]) -> None:
-        def holds_not(reason: str) -> bool:
-            if reason.startswith("kind `"):
-                name = self._name(reason[6:-1])
-                return name is not None and ("<" in name or self.functions.find(name) is not None)
-            for end, restricted in ((BY_ROLE, True), (BY_SETTING, False)):
-                if reason.startswith("`") and reason.endswith(end):
-                    return self._undeclared(reason[1 : -len(end) - 1], restricted) is None
-            return reason == PYTHON
-
-        self.channel.known([reason for reason in reasons if holds_not(reason)])
+        self.channel.known(self.kinds.not_parked(reasons))
 
     def _on_death(self, death: tuple[int, bytes]) -> None:
         hook_call = self._context.copy().run(self.loop.create_task, self._call_death_hooks(*death))
@@ -185,48 +169,6 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------------- beginning
 
-    def _find(self, run: tuple[Any, ...]) -> Target | str:
-        """Returns the function to run, or the reason why it cannot run here."""
-        kind: str = run[2]
-        target = self._targets.get(kind)
-        if target is not None and not run[10] and not run[11] and not self.settings.get("only_declared"):
-            return target
-        for python, _ in run[10].values():
-            if python != sys.version_info[:2]:
-                return f"python {python[0]}.{python[1]}"
-        name = self._name(kind)
-        if name is None:
-            return f"kind `{kind}`"
-        if (why := self._undeclared(kind, run[11])) is not None:
-            return why
-        if target is not None:
-            return target
-        if "<" in kind:
-            return LOCAL
-        try:
-            function = self.functions.find(name)
-        except Exception:
-            # Any object under this name that raises is not a function to be run.
-            log.exception("looking for `%s` failed", kind)
-            function = None
-        if function is None:
-            return f"kind `{kind}`"
-        target = self._targets[kind] = target_of(function)
-        if target.is_sync:
-            self._runs_singly(kind)
-        return target
-
-    def _name(self, kind: str) -> str | None:
-        """Returns the name of a kind in this application; None if it belongs to another namespace."""
-        return _identity.name_in(self.settings.get("namespace"), kind)
-
-    def _undeclared(self, kind: str, restricted: bool) -> str | None:
-        """Returns why a kind must not run here although there is such a function, which is the reason for parking its
-        tasks."""
-        if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(self._name(kind) or ""):
-            return None
-        return f"`{kind}`{BY_ROLE if restricted else BY_SETTING}"
-
     def _runs_singly(self, kind: str) -> None:
         self.channel.singles([kind])
 
@@ -238,7 +180,7 @@ class Worker:
         for slot, run in self._waiting.items():
             if len(begun) >= free:
                 break
-            target = self._find(run)
+            target = self.kinds.find(run)
             if isinstance(target, str):
                 gone.append(slot)
                 self.channel.parked(slot, target)
@@ -310,9 +252,8 @@ class Worker:
             local = target.function is None
             if local:
                 target = local_target(running, payload)
-                if target.is_sync and running.kind not in self._singles:
-                    self._singles.add(running.kind)
-                    self.channel.singles([running.kind])
+                if target.is_sync:
+                    self.kinds.note_local(running.kind)
             stage = "running"
             if _hooks.pre_run:
                 await _hooks.run(_hooks.pre_run, running)
