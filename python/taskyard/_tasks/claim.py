@@ -211,7 +211,7 @@ class Claim:
                 told = _ends.describe(raised, stage)
             if not retry:
                 told = (*told[:4], "never", 0.0)
-            state = await self._end("fail", lambda _: self.worker._raised(self.running, told, raised))
+            state = await self._end("fail", lambda _: self.worker.attempts.fail(self.running, told, raised))
             if state is not None:
                 known = known_of(self.task)
                 known.error = TaskError(told[2], told[0], told[3], self.running.attempt)

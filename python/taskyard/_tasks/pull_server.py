@@ -102,7 +102,7 @@ class PullWorker(Worker):
         self._begin(coroutine, running)
 
     async def on_thread(self, running: Running, call: Callable[[], Any]) -> Any:
-        return await self._on_thread(running, call)
+        return await self.attempts.on_thread(running, call)
 
     # ------------------------------------------------------------------------------------------------------ claiming
 
@@ -144,7 +144,7 @@ class PullWorker(Worker):
             running.load_context()
             task = self._task(running, found)
         except BaseException as error:
-            self._raised(running, _ends.describe(error, "reading"), error)
+            self.attempts.fail(running, _ends.describe(error, "reading"), error)
             self._flush()
             return None
         claim = Claim(self, running, task)
@@ -166,7 +166,7 @@ class PullWorker(Worker):
             target = local_target(running, payload)
         assert target.function is not None
         args, kwargs = _validation.arguments(target.function, payload)
-        run = self._injected if target.injects else functools.partial(self._call, local=False)
+        run = self.attempts.inject if target.injects else functools.partial(self.attempts.call, local=False)
 
         async def execute() -> Any:
             return await run(running, target, args, kwargs)

@@ -1,9 +1,10 @@
-"""Runs tasks in a Python process for a server that claims them; also embedded in a web process or a test.
+"""The worker on a running event loop: the messages of its server, the tasks that wait, and their beginning.
 
 The worker is connected to its server by a socket (``_core.Channel``) and never accesses the database. Async functions
-run on its event loop, up to the server's concurrency; sync ones on a thread, one at a time, in a copied context. It
-reports that a body begins before the body begins, so that a task that kills the process can be identified. Read next:
-``_target.py`` (what runs), ``_validation.py`` (arguments), ``_ends.py`` (failures), ``_life.py`` (worker processes).
+run on its event loop, up to the server's concurrency; sync ones on a thread, one at a time. It reports that a body
+begins before the body begins, so that a task that kills the process can be identified. Read next: ``_kinds.py`` (which
+tasks can run), ``_attempts.py`` (their run), ``_slots.py`` (waits for other tasks), ``_notes.py`` (contexts and
+progress), ``_life.py`` (worker processes).
 """
 
 from __future__ import annotations
@@ -11,31 +12,26 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import inspect
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-from .. import _additions, _codec, _core, _forks, _hooks, _identity, _port, _resolve
-from .._running import DEFAULT_LIMITS, Filled, Running, current
-from ..errors import Fail, Retry, Snooze
-from . import _ends, _executor, _validation
+from .. import _core, _forks, _hooks, _identity, _port
+from .._running import DEFAULT_LIMITS, Running
+from . import _executor
 from ._attempt_task import begin, report_unbegun
+from ._attempts import Attempts
 from ._failures import Failures
 from ._kinds import Kinds
 from ._notes import Notes
 from ._parents import Parents
 from ._slots import Slots
-from ._target import Target, local_target, placed
+from ._target import Target
 from ._threads import Threads
 from ._worker_port import WorkerPort
 
 log = logging.getLogger("queued_task")
-
-#: No parent with a plain JSON result.
-NONE_PLAIN: frozenset[str] = frozenset()
 
 
 class Worker:
@@ -60,6 +56,7 @@ class Worker:
         self._context = contextvars.copy_context()
         self._threads = Threads()
         self.kinds = Kinds(self)
+        self.attempts = Attempts(self)
         self._waiting: dict[int, tuple[Any, ...]] = {}
         self._parents = Parents(self)
         self.failures = Failures()
@@ -210,8 +207,8 @@ class Worker:
             if running.slot not in may_begin:
                 self._drop(running)
                 continue
-            self._begin(self._attempt(running, target), running)
-            report_unbegun(running, functools.partial(self._report, running, target, b"null"))
+            self._begin(self.attempts.run(running, target), running)
+            report_unbegun(running, functools.partial(self.attempts.report, running, target, b"null"))
 
     def _drop(self, running: Running) -> None:
         """Drops a task that was given back while the loop was blocked. Others may be waiting behind it."""
@@ -226,182 +223,7 @@ class Worker:
             # With eager start, the first step has already been taken.
             _forks.came_back()
 
-    # --------------------------------------------------------------------------------------------------- running
-
-    async def _attempt(self, running: Running, target: Target) -> None:
-        current.set(running)
-        running.has_begun = True
-        if not self.channel.begins(running.slot):
-            self._drop(running)
-            return
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("started task %s: %s, attempt %d", running.id, running.kind, running.attempt)
-        result, data, error, stage = None, b"null", None, "reading"
-        try:
-            self._check(running)
-            running.load_context()
-            results, plain = None, NONE_PLAIN
-            parents, running.parents = running.parents, None
-            if isinstance(parents, Exception):
-                raise parents
-            if parents is not None:
-                filled = Filled(len(running.payload), self.settings["arguments_filled_bytes_max"])
-                results = {parent["id"]: functools.partial(filled.result, parent) for parent in parents}
-                plain = frozenset(parent["id"] for parent in parents if parent["plain"])
-            payload = _codec.decode_call(running.payload, running.opened, results, plain)
-            local = target.function is None
-            if local:
-                target = local_target(running, payload)
-                if target.is_sync:
-                    self.kinds.note_local(running.kind)
-            stage = "running"
-            if _hooks.pre_run:
-                await _hooks.run(_hooks.pre_run, running)
-            stage = "reading"
-            if payload.ours and not payload.foreign and target.is_simple:
-                args, kwargs, injects = payload.args, payload.kwargs, False
-            else:
-                args, kwargs = _validation.arguments(target.function, payload)
-                injects = target.injects
-            stage = "running"
-            if injects:
-                result = await self._injected(running, target, args, kwargs)
-            else:
-                result = await self._call(running, target, args, kwargs, local)
-            if running.bound:
-                await running.check_bound()
-            if isinstance(result, (Retry, Fail, Snooze)):
-                # Returning one of these is the same as raising it.
-                raise result
-            stage = "result"
-            if result is not None:
-                data = _codec.encode_result(
-                    result, bytes_max=self.settings["result_bytes_max"], nesting_max=self.settings["nesting_max"]
-                )
-        except BaseException as raised:
-            error = raised
-        if self.is_forked:
-            _forks.end(error)
-        if running.additions is not None:
-            error, stage = await self._settled(running, error, stage)
-        if _hooks.post_run:
-            try:
-                await _hooks.run_after(running, None if error is not None else result, error)
-            except BaseException as raised:
-                if error is None:
-                    error = raised
-            if running.additions is not None:
-                error, stage = await self._settled(running, error, stage)
-        running.has_returned = True
-        if error is not None and running.calls:
-            await _executor.ended(running, lambda: self._ended)
-        self._report(running, target, data, error, stage)
-
-    async def _settled(self, running: Running, error: BaseException | None, stage: str) -> tuple[BaseException | None, str]:
-        """Waits for the additions of a body; returns how the attempt ends, and the stage of that."""
-        # Its thread is free.
-        self.slots.leave(running)
-        self._flush()
-        try:
-            await _additions.settled(running, error)
-        except BaseException as raised:
-            if error is None or isinstance(error, Snooze):
-                return raised, "running"
-        return error, stage
-
-    async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        assert target.function is not None
-        overrides = getattr(self._app, "dependency_overrides", None)
-        resolver = _resolve.Resolver(overrides, lambda call: self._on_thread(running, call))
-        result, error = None, None
-        try:
-            values = await resolver.resolve(target.function)
-            self._check(running)
-            args, kwargs = placed(target.function, args, kwargs, values)
-            result = await self._call(running, target, args, kwargs, False)
-        except BaseException as raised:
-            error = raised
-        if self.is_forked:
-            # Before the exit of dependencies, whose connections belong to the parent.
-            _forks.end(error)
-        try:
-            await resolver.stack.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
-        except BaseException as raised:
-            error = raised
-        # A dependency that handles the body's error does not make it a success.
-        if error is not None:
-            raise error
-        return result
-
-    async def _call(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any], local: bool) -> Any:
-        function = target.function
-        assert function is not None
-        if not target.is_sync:
-            return await function(*args, **kwargs)
-        if local:
-            # Only known to be sync once it was decoded.
-            place: asyncio.Future[None] = self.loop.create_future()
-            self.slots.pool.wait(place)
-            try:
-                await place
-            except asyncio.CancelledError:
-                # The slot may have been assigned at the same moment.
-                if not place.cancelled():
-                    self.slots.pool.leave()
-                raise
-            running.has_seat = True
-        result = await self._on_thread(running, lambda: function(*args, **kwargs))
-        if not inspect.isawaitable(result):
-            return result
-        # A sync callable may return a coroutine, which is the task from here on and needs no thread.
-        self.slots.leave(running)
-        self._check(running, result)
-        return await result
-
-    def _check(self, running: Running, unbegun: Any = None) -> None:
-        """Raises ``CancelledError`` if the attempt was interrupted during code on a thread, which cannot be interrupted."""
-        if running.interrupted is not None:
-            if inspect.iscoroutine(unbegun):
-                unbegun.close()
-            raise asyncio.CancelledError
-
-    async def _on_thread(self, running: Running, call: Callable[[], Any]) -> Any:
-        context = contextvars.copy_context()
-        running.on_thread = True
-        try:
-            return await self._threads.run(self.loop, lambda: context.run(call))
-        finally:
-            running.on_thread = False
-
-    # --------------------------------------------------------------------------------------------------- the end
-
-    def _report(self, running: Running, target: Target, data: bytes, error: BaseException | None, stage: str) -> None:
-        slot, channel = running.slot, self.channel
-        if self._running.pop(slot, None) is None:
-            return
-        if running.rests > 0:
-            self.slots.released -= 1
-        self.slots.leave(running)
-        if self._ended:
-            return
-        self.notes.finish(running)
-        running.over = True
-        running.failed_at = None if error is None else time.monotonic()
-        if error is None:
-            channel.returned(slot, data)
-        elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):
-            channel.interrupted(slot)
-        else:
-            self._raised(running, _ends.describe(error, stage, cancelled=True), error)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("finished task %s: %s", running.id, "done" if error is None else type(error).__name__)
-        self._flush()
-
-    def _raised(self, running: Running, told: tuple[Any, ...], error: BaseException | None) -> None:
-        """Records the failure of an attempt for the server and the log; ``told`` is the value of ``_ends.describe``."""
-        if told[4] != "snooze":
-            self.failures.add(running, told, error)
-        self.channel.raised(running.slot, *told)
+    # --------------------------------------------------------------------------------------------------- writing
 
     def _flush(self) -> None:
         """Schedules one write at the end of this iteration of the loop, for everything that ended in it."""
