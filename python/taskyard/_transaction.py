@@ -347,7 +347,7 @@ def _check_queue(port: _port.Port) -> None:
 
 def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     """Adds a task in the transaction of ``call.options["connection"]``."""
-    from .queued_tasks import NewTask
+    from ._create_hooks import NewTask
 
     options = dict(call.options)
     connection = _of_driver(options.pop("connection"))
