@@ -6,7 +6,7 @@ the attempt's time limit, or for ``FAILED_MAX`` seconds if the body has failed. 
 not stored by then are logged.
 
 Not covered: additions that a sub-task makes after the body's end, and those in a transaction of the caller's (``connection=``), which
-``_commits.py`` and ``_uncommitted.py`` look after. Read next: ``worker/_attempts.py``.
+``_commits.py`` and ``_uncommitted.py`` look after. Read next: ``_worker/_attempts.py``.
 """
 
 from __future__ import annotations

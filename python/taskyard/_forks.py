@@ -8,7 +8,7 @@ own. Where the body returns, raises or calls ``sys.exit`` there, or returns to t
 exit code that a program would have.
 
 Covers async bodies and their sub-tasks, sync bodies, and executor calls. A thread that a body starts by itself ends on
-its own. Read next: ``worker/_loop_worker.py``.
+its own. Read next: ``_worker/_loop_worker.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import _core, _escape, _port, _running
 
 if TYPE_CHECKING:
-    from .worker._loop_worker import Worker
+    from ._worker._loop_worker import Worker
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 

@@ -1,6 +1,6 @@
 """Hooks around tasks and workers: registered by decorators, called in the order of registration, sync or async.
 
-Owns the registries and the calls of hooks. Callers: ``_create_hooks.py`` (creation), ``worker/_attempts.py`` (attempts,
+Owns the registries and the calls of hooks. Callers: ``_create_hooks.py`` (creation), ``_worker/_attempts.py`` (attempts,
 workers, dead letters).
 """
 

@@ -1,6 +1,6 @@
 """A running attempt in this process: its context, its log lines, its interruption, and the limits that apply to it.
 
-Does not send anything itself: the worker (``worker/_loop_worker.py``) passes the recorded changes to the server in batches.
+Does not send anything itself: the worker (``_worker/_loop_worker.py``) passes the recorded changes to the server in batches.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ._additions import Addition
     from ._refs import QueuedTaskRef
     from ._transaction import PendingRef
+    from ._worker._loop_worker import Worker
     from .progress import ProgressTracker
-    from .worker._loop_worker import Worker
 
 log = logging.getLogger("queued_task")
 

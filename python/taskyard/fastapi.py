@@ -20,7 +20,7 @@ from .queued_tasks import QueuedTaskRef, QueuedTasks
 log = logging.getLogger("taskyard")
 
 if TYPE_CHECKING:
-    from .worker import Embedded
+    from ._worker import Embedded
 
     TasksDep = Annotated[QueuedTasks, Any]
 else:
@@ -63,7 +63,7 @@ def lifespan(
                 # Entered before the workers start, whose tasks use what it opens.
                 state.update(await stack.enter_async_context(inner(app)) or {})
             if workers:
-                from .worker import Embedded
+                from ._worker import Embedded
 
                 embedded = Embedded(tasks, workers, concurrency, app)
                 await stack.enter_async_context(embedded.hooks())

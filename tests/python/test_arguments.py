@@ -33,8 +33,8 @@ from taskyard import (
     register_serializer,
 )
 from taskyard._codec import decode_call, encode_call, encode_result
+from taskyard._worker import Embedded
 from taskyard.errors import OptionConflict
-from taskyard.worker import Embedded
 
 
 class Colour(enum.Enum):

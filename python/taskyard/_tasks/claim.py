@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import _additions, _codec, _forks, _hooks, _running
+from .._worker import _ends, _executor
 from ..errors import Fail, Retry, Snooze, TaskInterrupted, WrongState
-from ..worker import _ends, _executor
 from .base import Task, known_of
 from .status import TaskError, TaskStatus, of_state
 

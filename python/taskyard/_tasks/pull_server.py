@@ -19,9 +19,9 @@ from typing import Any
 
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
+from .._worker import Worker, _ends, _exits, _validation
+from .._worker._target import Target, local_target
 from ..errors import DatabaseError, TaskyardError
-from ..worker import Worker, _ends, _exits, _validation
-from ..worker._target import Target, local_target
 from .background import BackgroundTask
 from .base import Task
 from .claim import END_MAX, Claim, quietly, remember

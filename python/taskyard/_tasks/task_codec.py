@@ -133,7 +133,7 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace:
 
 
 def _fitted(cls: type[Task], attributes: dict[str, Any]) -> dict[str, Any]:
-    from ..worker import _validation
+    from .._worker import _validation
 
     return _validation.attributes(cls, attributes)
 

@@ -1,4 +1,4 @@
-"""Implements ``python -m taskyard.worker``: one worker process, started by a server with its socket as standard input.
+"""Implements ``python -m taskyard._worker``: one worker process, started by a server with its socket as standard input.
 
 Owns the start and the exit codes of the process, its signals and its limits. Read next: ``_life.py``.
 """
@@ -35,7 +35,7 @@ ITS_SERVER = "the server of this worker is a process of its own"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m taskyard.worker", description="A worker; started by its server.")
+    parser = argparse.ArgumentParser(prog="python -m taskyard._worker", description="A worker; started by its server.")
     parser.add_argument("--app", help="the application: module:attribute")
     parser.add_argument("--include", action="append", default=[], help="a further module whose functions may run")
     parser.add_argument("--check", action="store_true", help="only load the application")

@@ -109,7 +109,7 @@ def own_trace(error: BaseException) -> TracebackType | None:
 
 def _is_ours(trace: TracebackType) -> bool:
     # The program's own file has no package.
-    return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard.worker", "taskyard._tasks"))
+    return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard._worker", "taskyard._tasks"))
 
 
 def clean(text: str, most: int) -> str:
