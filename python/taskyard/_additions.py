@@ -23,6 +23,8 @@ from .errors import Snooze, TaskyardError
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
 
+__all__ = ["Addition", "note", "settled"]
+
 log = logging.getLogger("queued_task")
 
 #: How long a failed attempt waits for its additions, in seconds.

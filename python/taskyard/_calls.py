@@ -18,6 +18,8 @@ from ._options import OPTIONS, describe, merge
 from ._references import Reference
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
 
+__all__ = ["Call", "as_tasks", "encode_context", "id_text", "not_yet", "parents_of", "prepare", "split_options"]
+
 
 class Call(Reference):
     """A function with its arguments and options, for ``add_tasks``.

@@ -15,6 +15,8 @@ from . import _additions, _core, _graphs, _hooks, _loops, _port
 from ._calls import Call, encode_context, prepare
 from ._refs import QueuedTaskRef
 
+__all__ = ["NewTask", "created", "creating", "pending_of", "push"]
+
 log = logging.getLogger("queued_task")
 
 

@@ -27,6 +27,8 @@ from typing import Any
 from . import _classes, _dataclasses, _enums, _refusals, _restore
 from .errors import InvalidArgument, NotSerializable
 
+__all__ = ["dumps", "loads"]
+
 Reduced = tuple[Any, ...]
 _rules: weakref.WeakKeyDictionary[type, Callable[[Any], Any] | None] = weakref.WeakKeyDictionary()
 #: Methods by which a class defines how it is pickled, and the packages that generate such methods for their classes.

@@ -29,6 +29,8 @@ from . import _core, _escape, _port, _running
 if TYPE_CHECKING:
     from ._worker._loop_worker import Worker
 
+__all__ = ["call", "came_back", "end", "steps", "watch"]
+
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 

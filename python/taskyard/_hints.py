@@ -18,6 +18,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from . import _signatures
 
+__all__ = ["Cache", "Hints", "Unresolved", "is_alias", "namespace", "of", "of_class", "signature", "unaliased", "unpacked"]
+
 T = TypeVar("T")
 
 

@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from ._worker._loop_worker import Worker
     from .progress import ProgressTracker
 
+__all__ = [
+    "DEFAULT_LIMITS",
+    "HANDLER",
+    "PROGRESS_EVERY",
+    "Filled",
+    "Running",
+    "check_names",
+    "current",
+    "parent_result",
+    "released_slot",
+    "require",
+]
+
 log = logging.getLogger("queued_task")
 
 #: Minimum time between two stored updates of one task's progress, in seconds; its server batches further.

@@ -22,6 +22,8 @@ from .errors import DatabaseError, InvalidArgument, LeaseLost, NotAwaited
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
+__all__ = ["PendingRef", "add", "complete_in"]
+
 log = logging.getLogger("taskyard")
 
 _TYPES = (

@@ -17,6 +17,8 @@ from ._response import FlushMiddleware as FlushMiddleware
 from .errors import ShutDown, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
+__all__ = ["FlushMiddleware", "Lifespan", "TasksDep", "lifespan", "router", "task_router"]
+
 log = logging.getLogger("taskyard")
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ from .._worker._threads import Threads
 from ..errors import InvalidArgument
 from .base import Task
 
+__all__ = ["BackgroundTask"]
+
 _threads = Threads()
 
 

@@ -24,6 +24,8 @@ from .status import TaskError, TaskStatus, of_state
 if TYPE_CHECKING:
     from .pull_server import PullWorker
 
+__all__ = ["END_MAX", "Claim", "quietly", "remember", "taken"]
+
 log = logging.getLogger("queued_task")
 
 #: Seconds that an interrupted body has to end before its task is given back in any case.

@@ -27,6 +27,8 @@ from .base import Task
 from .claim import END_MAX, Claim, quietly, remember
 from .task_codec import bind, rebuilt
 
+__all__ = ["PullWorker", "claim_of", "of"]
+
 log = logging.getLogger("queued_task")
 
 #: Seconds that one request for a task waits; longer waits send another request.

@@ -23,6 +23,8 @@ from .. import _config, _core, _escape, _identity, _loops, _port, _trust
 from . import _blocked, _databases, _life
 from ._target import load
 
+__all__ = ["main"]
+
 #: The application cannot be loaded, and a start hook or lifespan of it failed. The server depends on both.
 EXIT_APP = 3
 EXIT_START = 4

@@ -24,6 +24,8 @@ from ._target import Target, local_target, placed
 if TYPE_CHECKING:
     from ._loop_worker import Worker
 
+__all__ = ["Attempts"]
+
 log = logging.getLogger("queued_task")
 
 #: No parent with a plain JSON result.

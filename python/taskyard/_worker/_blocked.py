@@ -22,6 +22,8 @@ from .._running import Running, current
 if TYPE_CHECKING:
     from ._loop_worker import Worker
 
+__all__ = ["watch"]
+
 log = logging.getLogger("queued_task")
 
 

@@ -15,6 +15,8 @@ from ..errors import InvalidArgument
 from . import _blocked, _exits
 from ._loop_worker import Worker
 
+__all__ = ["Embedded"]
+
 #: Interval of the check for a second request to stop, in seconds.
 LOOK = 0.2
 #: Seconds that the end of a process waits for running tasks to be given back.

@@ -12,6 +12,8 @@ from ._target import LOCAL, Target, target_of
 if TYPE_CHECKING:
     from ._loop_worker import Worker
 
+__all__ = ["Kinds"]
+
 log = logging.getLogger("queued_task")
 
 #: Ends of the reasons for which tasks of functions that are not declared are parked.

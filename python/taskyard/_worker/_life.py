@@ -18,6 +18,8 @@ from .. import _core, _hooks, _identity
 from ..errors import InvalidArgument
 from ._loop_worker import Worker
 
+__all__ = ["Life", "ProcessWorker", "check", "collect"]
+
 log = logging.getLogger("queued_task")
 
 

@@ -31,6 +31,8 @@ from ._target import Target
 from ._threads import Threads
 from ._worker_port import WorkerPort
 
+__all__ = ["Worker"]
+
 log = logging.getLogger("queued_task")
 
 

@@ -11,6 +11,8 @@ from .._running import PROGRESS_EVERY, Running
 if TYPE_CHECKING:
     from ._loop_worker import Worker
 
+__all__ = ["Notes"]
+
 log = logging.getLogger("queued_task")
 
 #: Minimum time between two writes of contexts and log lines, in seconds; the server batches further.

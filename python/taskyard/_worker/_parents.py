@@ -17,6 +17,8 @@ from .. import _codec, _loops
 if TYPE_CHECKING:
     from ._loop_worker import Worker
 
+__all__ = ["Parents"]
+
 log = logging.getLogger("queued_task")
 
 _ASKED = object()

@@ -14,6 +14,8 @@ from ._slot_pool import SlotPool
 if TYPE_CHECKING:
     from ._loop_worker import Worker
 
+__all__ = ["Slots"]
+
 
 class Slots:
     """The slots of one worker."""
