@@ -54,6 +54,7 @@ ATTACKS = [
     "shutil:rmtree",
     "subprocess:run",
     "pickle:loads",
+    "taskyard._worker:load",
     "taskyard.worker:load",
     "antigravity:geohash",
     "app",

@@ -14,8 +14,8 @@ from taskyard import InvalidArgument, _dataclasses, _restore, register_aliases
 from taskyard._codec import decode_call
 from taskyard._tasks import class_changes
 from taskyard._tasks.task_codec import encode
+from taskyard._worker import _validation
 from taskyard.tasks import Task
-from taskyard.worker import _validation
 
 
 def test_a_class_of_tasks_with_a_new_field() -> None:

@@ -12,9 +12,9 @@ import pytest
 from support.project import Project
 from support.waiting import eventually, eventually_async
 from taskyard import QueuedTasks, RetryPolicy, _hooks, on_death
+from taskyard._worker import Embedded
 from taskyard.tasks import Task, TaskQueue
 from taskyard.testing import ManualTasks
-from taskyard.worker import Embedded
 
 told: list[Any] = []
 

@@ -11,7 +11,7 @@ import taskyard
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 from test_allowed_functions import APP, Rows, add_row, local_task
 
 GUARDED = """

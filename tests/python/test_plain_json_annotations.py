@@ -33,7 +33,7 @@ from taskyard import (
     _resolve,
 )
 from taskyard._codec import Payload, decode_call
-from taskyard.worker import Embedded, _validation
+from taskyard._worker import Embedded, _validation
 
 if TYPE_CHECKING:
     from elsewhere import CurrentUser, Missing

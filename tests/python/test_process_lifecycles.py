@@ -71,7 +71,7 @@ async def test_blocking_in_a_loop_is_refused(database: str) -> None:
 
 
 async def test_awaiting_a_cancel_gives_what_came_of_it(database: str) -> None:
-    from taskyard.worker import Embedded
+    from taskyard._worker import Embedded
 
     async with QueuedTasks(database=database) as tasks, Embedded(tasks):
         cancelled, stopped = tasks.add_task(sleeps), tasks.add_task(sleeps)
@@ -129,7 +129,7 @@ async def test_a_refusal_that_nobody_awaits_is_logged(database: str, caplog: pyt
 
 
 def test_uvloop(database: str) -> None:
-    from taskyard.worker import Embedded
+    from taskyard._worker import Embedded
 
     async def main() -> Any:
         async with QueuedTasks(database=database) as tasks, Embedded(tasks):

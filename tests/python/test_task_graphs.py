@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from support.project import Project
 from taskyard import InvalidArgument, ParentTaskFailed, QueuedTasks, Retry, TaskFailed
+from taskyard._worker import Embedded
 from taskyard.batches import Cursor, id_ranges
 from taskyard.queued_task import get_current_task
-from taskyard.worker import Embedded
 
 
 async def add(left: Any, right: Any) -> Any:

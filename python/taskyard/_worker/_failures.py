@@ -17,6 +17,8 @@ from .. import _escape
 from .._running import Running
 from . import _ends
 
+__all__ = ["Failures"]
+
 log = logging.getLogger("queued_task")
 
 #: Maximum length of an error's text in a log line, in characters. The traceback has the whole text.

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from .. import _codec, _loops
 
 if TYPE_CHECKING:
-    from . import Worker
+    from ._loop_worker import Worker
+
+__all__ = ["Parents"]
 
 log = logging.getLogger("queued_task")
 

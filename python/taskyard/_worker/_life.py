@@ -16,7 +16,9 @@ from typing import Any
 
 from .. import _core, _hooks, _identity
 from ..errors import InvalidArgument
-from . import Worker
+from ._loop_worker import Worker
+
+__all__ = ["Life", "ProcessWorker", "check", "collect"]
 
 log = logging.getLogger("queued_task")
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .._running import Running
 
+__all__ = ["begin", "report_unbegun"]
+
 if sys.version_info >= (3, 12):
 
     def begin(loop: asyncio.AbstractEventLoop, coroutine: Any, context: contextvars.Context) -> asyncio.Task[None]:

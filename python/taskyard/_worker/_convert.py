@@ -24,6 +24,8 @@ from typing import Any
 
 from .. import _hints
 
+__all__ = ["inner", "reader", "with_default"]
+
 #: Containers whose inner types are converted.
 _CONTAINERS = {
     list,

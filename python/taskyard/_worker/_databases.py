@@ -13,6 +13,8 @@ import os
 from .. import _core, _json, _port
 from ..errors import TaskyardError
 
+__all__ = ["OtherDatabase", "check", "collect"]
+
 log = logging.getLogger("queued_task")
 
 #: Seconds that a database has to return its identity.

@@ -11,6 +11,8 @@ from .._options import error_name
 from ..errors import PAUSE_MAX, Fail, InvalidArgument, OverLimit, Retry, SignatureInvalid, Snooze
 from ..errors import seconds as seconds_of
 
+__all__ = ["MESSAGE_MAX", "clean", "describe", "own_trace"]
+
 #: Maximum lengths in characters. The middle of longer texts is replaced by a note.
 MESSAGE_MAX = 4_000
 TRACEBACK_MAX = 48_000
@@ -109,7 +111,7 @@ def own_trace(error: BaseException) -> TracebackType | None:
 
 def _is_ours(trace: TracebackType) -> bool:
     # The program's own file has no package.
-    return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard.worker", "taskyard._tasks"))
+    return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard._worker", "taskyard._tasks"))
 
 
 def clean(text: str, most: int) -> str:

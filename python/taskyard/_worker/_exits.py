@@ -20,6 +20,8 @@ from typing import Any
 from .. import _forks
 from .._running import Running, current
 
+__all__ = ["guard"]
+
 log = logging.getLogger("queued_task")
 
 _GUARDED = "_taskyard_exits_guarded"

@@ -20,7 +20,9 @@ from .. import _port
 from .._running import Running, current
 
 if TYPE_CHECKING:
-    from . import Worker
+    from ._loop_worker import Worker
+
+__all__ = ["watch"]
 
 log = logging.getLogger("queued_task")
 
@@ -38,7 +40,7 @@ def _live(worker: Worker) -> None:
 
 
 def _name(worker: Worker) -> None:
-    frame = sys._current_frames().get(worker._thread)
+    frame = sys._current_frames().get(worker.thread)
     running = _blocking(worker, frame)
     if running is not None and running.worker is not None:
         if running.worker is worker:

@@ -10,6 +10,8 @@ import asyncio
 import collections
 import threading
 
+__all__ = ["SlotPool"]
+
 #: Sync functions that one worker runs at once.
 SYNC_MAX = 1
 

@@ -14,6 +14,8 @@ from .._running import Running
 from ..errors import InvalidArgument
 from . import _validation
 
+__all__ = ["LOCAL", "Target", "load", "local_target", "placed", "target_of"]
+
 
 @dataclass(eq=False, slots=True)
 class Target:

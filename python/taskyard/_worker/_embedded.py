@@ -12,7 +12,10 @@ from typing import Any
 
 from .. import _config, _core, _hooks, _identity, _loops, _port
 from ..errors import InvalidArgument
-from . import Worker, _blocked, _exits
+from . import _blocked, _exits
+from ._loop_worker import Worker
+
+__all__ = ["Embedded"]
 
 #: Interval of the check for a second request to stop, in seconds.
 LOOK = 0.2

@@ -23,6 +23,8 @@ from .._references import Entry, Field, Items, Step
 from ..errors import FunctionRefused, InvalidArgument
 from . import _convert
 
+__all__ = ["CLASSES", "arguments", "attributes", "class_attributes"]
+
 #: The task class of each runner.
 CLASSES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 

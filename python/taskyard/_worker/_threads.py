@@ -11,6 +11,8 @@ from typing import Any
 
 from .. import _forks
 
+__all__ = ["Threads"]
+
 #: Seconds after which an idle thread ends.
 IDLE = 30.0
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from .. import _core, _port
 
+__all__ = ["WorkerPort"]
+
 
 class WorkerPort:
     """Sends the additions and requests of a task through the socket."""

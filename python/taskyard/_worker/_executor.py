@@ -29,6 +29,8 @@ from .. import _forks
 from .._running import Running, current
 from ..errors import WrongState
 
+__all__ = ["ended", "watch"]
+
 log = logging.getLogger("queued_task")
 
 _WATCHED = "_taskyard_executor_calls"
