@@ -104,7 +104,7 @@ fn a_second_demo_on_the_same_directory_is_refused() {
     tree(&root);
     let running = started(&sandbox, &root);
     let second = said(&mut sandbox.taskyard(&["demo", "tree"]));
-    assert!(second.code == 4 && second.stderr.contains("another `taskyard demo` runs"), "{second:?}");
+    assert!(second.code == 4 && second.stderr.contains("another `taskyard demo` is running"), "{second:?}");
     running.signal("TERM");
     assert_eq!(running.end().0.code(), Some(130));
 }

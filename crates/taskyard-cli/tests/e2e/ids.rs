@@ -69,7 +69,7 @@ fn an_ambiguous_beginning_names_the_candidates_and_changes_nothing() {
     let none = sandbox.run(&["task", "show", "fffffff"]);
     assert!(none.code == 4 && none.stderr.contains("there is no task whose id begins with fffffff"), "{none:?}");
     let wrong = sandbox.run(&["task", "show", "mail"]);
-    assert!(wrong.code == 2 && wrong.stderr.contains("neither a task's id nor the beginning of one"), "{wrong:?}");
+    assert!(wrong.code == 2 && wrong.stderr.contains("expected a task's id or its first digits"), "{wrong:?}");
 }
 
 #[test]

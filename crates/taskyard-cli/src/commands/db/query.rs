@@ -37,7 +37,7 @@ impl Query {
             out.table(table)?;
         }
         if answer.more {
-            remark(format_args!("only the first {} rows are shown; --limit shows more", self.limit));
+            remark(format_args!("only the first {} rows are shown; use --limit to show more", self.limit));
         }
         Ok(0)
     }
