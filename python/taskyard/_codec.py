@@ -28,6 +28,7 @@ from . import _classes, _dataclasses, _dill, _enums, _json, _refusals, _restore,
 from ._classes import class_name
 from ._references import Step, is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
+from .records import Record
 
 __all__ = [
     "DEFAULT_NESTING",
@@ -99,6 +100,8 @@ class Encoder:
             return self._dict(value, path, depth)
         if cls is tuple:
             return {"$tuple": [self.value(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]}
+        if issubclass(cls, Record):
+            return self._dict(value, path, depth)
         return self._other(value, cls, path, depth)
 
     def _check_text(self, text: str, path: str) -> None:
@@ -480,7 +483,7 @@ def _check_plain(value: Any, path: str, alike: dict[str, str]) -> None:
     if cls is list:
         for place, item in enumerate(value):
             _check_plain(item, f"{path}[{place}]", alike)
-    elif cls is dict:
+    elif cls is dict or issubclass(cls, Record):
         if list(value) == ["$result"] and type(value["$result"]) is str:
             alike[value["$result"]] = path
         for key, item in value.items():

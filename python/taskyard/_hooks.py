@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from . import _hints, _json, _resolve
 from .errors import InvalidArgument
+from .records import TaskRecord
 
 __all__ = [
     "begin",
@@ -124,7 +125,7 @@ def on_death(hook: Hook) -> Hook:
     """Registers ``hook(dead)`` to run when a Python task has become a dead letter (state ``failed``), for any reason
     and in any process.
 
-    ``dead`` is the task's record, a dict as returned by ``tasks.dead.list()``. A worker of a server that serves the
+    ``dead`` is the task's record (:class:`taskyard.records.TaskRecord`), as returned by ``tasks.dead.list()``. A worker of a server that serves the
     task's queue calls the hook once, usually within a second. It is called twice if that worker or server dies during
     the call, and not at all if no such server runs for a day, if the dead letter is retried or removed before, or if
     three workers died in the call. Dead letters are processed one after another, each with one minute for its hooks; a
@@ -312,7 +313,7 @@ async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaita
     """Runs the ``on_death`` hooks with a dead letter's JSON. Errors are logged."""
     id = _json.loads(dead)["id"]
     for hook in list(death):
-        record = _json.loads(dead)
+        record = TaskRecord(_json.loads(dead))
         try:
             if inspect.iscoroutinefunction(hook):
                 await hook(record)

@@ -18,6 +18,7 @@ from ._references import Reference
 from ._state import QueuedTaskState
 from ._uncommitted import Transaction
 from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
+from .records import Attempt, LogLine, TaskRecord
 from .watching import Watch
 
 __all__ = ["Outcome", "QueuedTaskRef"]
@@ -289,10 +290,10 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return found
 
     @awaited
-    def record(self) -> Answer[dict[str, Any]]:
-        """Returns everything that is stored of the task, as a dict of plain values. Raises ``TaskNotFound`` if it was
-        removed."""
-        return self._question("record()", "record", _as_it_is)
+    def record(self) -> Answer[TaskRecord]:
+        """Returns everything that is stored of the task, as a :class:`taskyard.records.TaskRecord`: a dict of plain
+        values whose fields are attributes, too. Raises ``TaskNotFound`` if it was removed."""
+        return self._question("record()", "record", TaskRecord)
 
     @awaited
     def get_state(self) -> Answer[QueuedTaskState]:
@@ -324,15 +325,15 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return Watch(self, since)
 
     @awaited
-    def get_logs(self) -> Answer[list[dict[str, Any]]]:
+    def get_logs(self) -> Answer[list[LogLine]]:
         """Returns the log lines, oldest first, as dicts with ``level``, ``logger``, ``message``, ``fields``,
-        ``traceback``, ``created_at``."""
-        return self._question("get_logs()", "logs", _as_it_is)
+        ``traceback``, ``created_at``, which are attributes, too (:class:`taskyard.records.LogLine`)."""
+        return self._question("get_logs()", "logs", lambda found: [LogLine(line) for line in found])
 
     @awaited
-    def get_attempts(self) -> Answer[list[dict[str, Any]]]:
-        """Returns the attempts, oldest first, as dicts, each with its outcome and error."""
-        return self._question("get_attempts()", "attempts", _as_it_is)
+    def get_attempts(self) -> Answer[list[Attempt]]:
+        """Returns the attempts, oldest first, each with its outcome and error (:class:`taskyard.records.Attempt`)."""
+        return self._question("get_attempts()", "attempts", lambda found: [Attempt(one) for one in found])
 
     @awaited
     def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R_co]]:
@@ -491,10 +492,6 @@ def _probe(port: _port.Port, id: str) -> _loops.Probe:
 
 def _context(found: dict[str, Any]) -> dict[str, Any]:
     return {name: _codec.shown(value) for name, value in found.items()}
-
-
-def _as_it_is(found: Any) -> Any:
-    return found
 
 
 def _result(outcome: Outcome[R]) -> R:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _codec, _escape, _json, _loggers, _uncommitted
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
+from .records import Record
 
 if TYPE_CHECKING:
     from ._additions import Addition
@@ -353,7 +354,7 @@ def _put(root: dict[str, Any], segments: list[str], value: Any) -> None:
     at = root
     for segment in segments[:-1]:
         below = at.get(segment)
-        if type(below) is not dict:
+        if type(below) is not dict and not isinstance(below, Record):
             below = at[segment] = {}
         at = below
     at[segments[-1]] = value

@@ -188,8 +188,7 @@ def router(
 
     @routes.get("/{id}/logs")
     async def logs(id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await answer(ref(id).get_logs())
-        return found
+        return [*await answer(ref(id).get_logs())]
 
     # Annotations are evaluated when a route is added, but `Request` is local.
     async def cancel(id, request):  # type: ignore[no-untyped-def]

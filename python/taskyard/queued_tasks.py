@@ -27,6 +27,7 @@ from ._uncommitted import Unbound
 from .dead import Dead
 from .errors import InvalidArgument, QueueUnavailable, TaskyardError, seconds
 from .queues import Queues, task_filter
+from .records import TaskRecord
 from .schedules import Schedules
 from .watching import Watch
 
@@ -323,13 +324,14 @@ class QueuedTasks(metaclass=_Meta):
         queue: str | None = None,
         function: Any = None,
         limit: int = 50,
-    ) -> Answer[builtins.list[dict[str, Any]]]:
-        """Returns the records of tasks as dicts, newest first, at most ``limit`` (default 50, maximum 10,000). Awaited or,
-        without an event loop, waited for with ``.result()``."""
+    ) -> Answer[builtins.list[TaskRecord]]:
+        """Returns the records of tasks, newest first, at most ``limit`` (default 50, maximum 10,000). Awaited or, without an
+        event loop, waited for with ``.result()``."""
         filter = task_filter(
             self._via.defaults.get("namespace"), states=states, queue=queue, function=function, limit=limit
         )
-        return Answer(self._via.ask("list", None, filter), lambda found: found, port=self._via)
+        reply = self._via.ask("list", None, filter)
+        return Answer(reply, lambda found: [TaskRecord(each) for each in found], port=self._via)
 
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
         """Waits until everything added before is written: ``await tasks.flush()``. Without an event loop the call itself
