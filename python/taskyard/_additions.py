@@ -6,7 +6,7 @@ the attempt's time limit, or for ``FAILED_MAX`` seconds if the body has failed. 
 not stored by then are logged.
 
 Not covered: additions that a sub-task makes after the body's end, and those in a transaction of the caller's (``connection=``), which
-``_commits.py`` and ``_uncommitted.py`` look after. Read next: ``worker/__init__.py``.
+``_commits.py`` and ``_uncommitted.py`` look after. Read next: ``_worker/_attempts.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .errors import Snooze, TaskyardError
 
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
+
+__all__ = ["Addition", "note", "settled"]
 
 log = logging.getLogger("queued_task")
 

@@ -13,6 +13,8 @@ from .errors import InvalidArgument
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
+__all__ = ["Group", "add_before", "add_chain", "arguments_of", "made"]
+
 R = TypeVar("R")
 
 

@@ -1,6 +1,6 @@
 """Hooks around tasks and workers: registered by decorators, called in the order of registration, sync or async.
 
-Owns the registries and the calls of hooks. Callers: ``queued_tasks.py`` (creation), ``worker/__init__.py`` (attempts,
+Owns the registries and the calls of hooks. Callers: ``_create_hooks.py`` (creation), ``_worker/_attempts.py`` (attempts,
 workers, dead letters).
 """
 
@@ -17,6 +17,28 @@ from typing import Any, TypeVar
 
 from . import _hints, _json, _resolve
 from .errors import InvalidArgument
+
+__all__ = [
+    "begin",
+    "death",
+    "lifespans",
+    "on_death",
+    "on_post_create",
+    "on_post_run",
+    "on_pre_create",
+    "on_pre_run",
+    "on_worker_start",
+    "on_worker_stop",
+    "post_create",
+    "post_run",
+    "pre_create",
+    "pre_run",
+    "run",
+    "run_after",
+    "run_death",
+    "run_worker_start",
+    "run_worker_stop",
+]
 
 log = logging.getLogger("queued_task")
 

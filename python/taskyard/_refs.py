@@ -20,6 +20,8 @@ from ._uncommitted import Transaction
 from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 from .watching import Watch
 
+__all__ = ["Outcome", "QueuedTaskRef"]
+
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """A running attempt in this process: its context, its log lines, its interruption, and the limits that apply to it.
 
-Does not send anything itself: the worker (``worker/__init__.py``) passes the recorded changes to the server in batches.
+Does not send anything itself: the worker (``_worker/_loop_worker.py``) passes the recorded changes to the server in batches.
 """
 
 from __future__ import annotations
@@ -21,8 +21,21 @@ if TYPE_CHECKING:
     from ._additions import Addition
     from ._refs import QueuedTaskRef
     from ._transaction import PendingRef
+    from ._worker._loop_worker import Worker
     from .progress import ProgressTracker
-    from .worker import Worker
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "HANDLER",
+    "PROGRESS_EVERY",
+    "Filled",
+    "Running",
+    "check_names",
+    "current",
+    "parent_result",
+    "released_slot",
+    "require",
+]
 
 log = logging.getLogger("queued_task")
 
@@ -167,12 +180,12 @@ class Running:
         with self._lock:
             self._dirty = True
         if self.worker is not None and not self.over:
-            self.worker.wants_note(self)
+            self.worker.notes.request(self)
 
     def wants_progress(self) -> None:
         """Requests that the progress of its trackers is stored. May be called from any thread."""
         if self.worker is not None and not self.over:
-            self.worker.wants_progress(self)
+            self.worker.notes.request_progress(self)
 
     def _take_progress(self) -> None:
         for place, tracker in list(self.trackers.items()):
@@ -234,7 +247,7 @@ class Running:
             texts = (None if text is None else _clean(text) for text in (logger, message, fields, trace))
             self._lines.append((level, *texts))  # type: ignore[arg-type]
         if self.worker is not None:
-            self.worker.wants_note(self)
+            self.worker.notes.request(self)
 
     # ---------------------------------------------------------------------------------------------------- ending
 
@@ -360,13 +373,13 @@ class released_slot:
     def __enter__(self) -> None:
         self._running = running = current.get()
         if running is not None and running.worker is not None and not running.over:
-            running.worker.release_slot(running)
+            running.worker.slots.release(running)
         else:
             self._running = None
 
     def __exit__(self, *_: object) -> None:
         if self._running is not None and self._running.worker is not None:
-            self._running.worker.resume(self._running)
+            self._running.worker.slots.resume(self._running)
 
 
 # ---------------------------------------------------------------------------------------------------------------- log

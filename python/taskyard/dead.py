@@ -26,6 +26,8 @@ from .queues import task_filter
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
+__all__ = ["Dead"]
+
 #: Filters: the queue, the function, a tag, the error's type, a text in its message, and the time of death.
 _FILTERS = ("queue", "function", "tag", "error", "message", "before", "after")
 

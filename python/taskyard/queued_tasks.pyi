@@ -21,6 +21,7 @@ from typing_extensions import Self, TypeVarTuple, Unpack
 
 from . import _port, _request
 from ._calls import Call as Call
+from ._create_hooks import NewTask as NewTask
 from ._graphs import Group as Group
 from ._loops import Answer
 from ._options import OnParentFailure, Options, Runtime, Seconds, Serializer
@@ -60,16 +61,6 @@ AsyncKey2: TypeAlias = Callable[Concatenate[A, B, ...], Coroutine[Any, Any, R]]
 SyncKey2: TypeAlias = Callable[Concatenate[A, B, ...], R]
 AsyncList: TypeAlias = Callable[[list[A]], Coroutine[Any, Any, R]]
 SyncList: TypeAlias = Callable[[list[A]], R]
-
-class NewTask:
-    id: str
-    kind: str
-    name: str
-    queue: str
-    context: dict[str, Any]
-    function: Any
-    attempt: int
-    def __init__(self, id: str, kind: str, name: str | None, options: dict[str, Any], function: Any) -> None: ...
 
 class QueuedTasks:
     _own: _port.Port | None

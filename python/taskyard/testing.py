@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import _codec, _identity, _loops, _port
+from ._worker import Embedded
 from .errors import seconds as _seconds
 from .queued_tasks import QueuedTasks
-from .worker import Embedded
 
 #: Maximum number of records that assertions read.
 LIST_MAX = 10_000

@@ -335,7 +335,7 @@ def test_the_time_limit_and_a_cancel_end_the_wait(elsewhere: Project) -> None:
         # One that has failed waits for a while.
         (failed,) = elsewhere.add("adds_elsewhere, 5, True, max_retries=0")
         assert elsewhere.ended(failed)["error"]["message"] == "on purpose"
-    # Nobody was killed for it.
+    # No worker was killed for it.
     assert {worker.pid for worker in server.children()} == pids and len(pids) == 1
     eventually(lambda: all(has_child(elsewhere, number) for number in range(1, 6)), 30, "the additions")
     assert server.stop() == 0

@@ -18,7 +18,7 @@ import sqlalchemy
 from sqlalchemy import orm
 from taskyard import InvalidArgument, QueuedTasks, _calls, _dill, register_aliases, register_serializer
 from taskyard._codec import Encoder
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 
 
 def redefine(cls: Any) -> Any:

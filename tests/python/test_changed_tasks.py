@@ -14,8 +14,8 @@ from taskyard import InvalidArgument, _dataclasses, _restore, register_aliases
 from taskyard._codec import decode_call
 from taskyard._tasks import class_changes
 from taskyard._tasks.task_codec import encode
+from taskyard._worker import _validation
 from taskyard.tasks import Task
-from taskyard.worker import _validation
 
 
 def test_a_class_of_tasks_with_a_new_field() -> None:
@@ -175,7 +175,7 @@ def test_a_dataclass_of_tasks_whose_field_went() -> None:
         cc: str = ""
 
     task = Before("ada", "bob")
-    task.note = "an attribute that is no field"  # type: ignore[attr-defined]
+    task.note = "an attribute that is not a field"  # type: ignore[attr-defined]
 
     @dataclasses.dataclass
     class Gone(Task):
@@ -189,7 +189,7 @@ def test_a_dataclass_of_tasks_whose_field_went() -> None:
         to: str
         copy: str = dataclasses.field(metadata={"alias": "cc"})
 
-    assert as_now(Renamed, task) == {"to": "ada", "copy": "bob", "note": "an attribute that is no field"}
+    assert as_now(Renamed, task) == {"to": "ada", "copy": "bob", "note": "an attribute that is not a field"}
 
 
 BEFORE = """

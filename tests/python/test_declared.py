@@ -11,7 +11,7 @@ import taskyard
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 from test_allowed_functions import APP, Rows, add_row, local_task
 
 GUARDED = """
@@ -246,7 +246,7 @@ INJECTS = """
 """
 
 
-def test_nobody_gives_what_is_injected(project: Project) -> None:
+def test_injected_values_are_not_passed_by_callers(project: Project) -> None:
 
     project.write("app.py", INJECTS)
     project.run("db", "migrate")

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import pytest
 from support.project import Project
 from taskyard import INJECTED, FunctionRefused, Inject, QueuedTasks, task
+from taskyard._worker import Embedded
 from taskyard.errors import OptionConflict
 from taskyard.tasks import Task
-from taskyard.worker import Embedded
 from test_allowed_functions import add_row
 
 APP = """

@@ -21,13 +21,13 @@ from taskyard import (
     get_current_task,
     get_service,
 )
+from taskyard._worker import Embedded
 from taskyard.dependencies import Inject  # noqa: F401
 from taskyard.errors import SettingError
 from taskyard.queued_task import QueuedTaskConfig
 from taskyard.scheduler import Scheduler
 from taskyard.tasks import TaskQueue
 from taskyard.testing import ManualTasks
-from taskyard.worker import Embedded
 from taskyard.workers import Worker, WorkerPool
 
 NO_TIMES: list[Any] = [True, float("nan"), float("inf"), -1, -0.5, "5", "PT5M", [5], decimal.Decimal(5), 10**400]

@@ -7,9 +7,9 @@ from typing import Any
 
 from support.project import Project
 from taskyard import Fail, QueuedTasks
+from taskyard._worker import Embedded
 from taskyard.queued_task import getLogger, set_context
 from taskyard.tasks import TaskQueue
-from taskyard.worker import Embedded
 
 LARGE = 10**30
 EXACT = 1234567890123456789012345678901234567890

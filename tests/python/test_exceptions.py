@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from taskyard import QueuedTasks, Retry, Snooze
+from taskyard._worker import Embedded
 from taskyard.tasks import Task, TaskQueue, TaskStatus
-from taskyard.worker import Embedded
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, _port
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 
 APP = """
     import asyncio, concurrent.futures, multiprocessing, os, subprocess, sys
@@ -138,7 +138,7 @@ async def _check(project: Project, forks: list[tuple[str, Any]], ids: list[str])
 
 
 @pytest.mark.parametrize("install", ["", "import uvloop; uvloop.install()"], ids=["asyncio", "uvloop"])
-def test_a_forked_process_is_no_worker(project: Project, install: str) -> None:
+def test_a_forked_process_is_not_a_worker(project: Project, install: str) -> None:
     project.write("app.py", APP.replace("{install}", install))
     server = project.server("--workers=1", app="app")
     forks = [*FORKS, *ADD, *(WITHIN if not install else [])]
@@ -150,7 +150,7 @@ def test_a_forked_process_is_no_worker(project: Project, install: str) -> None:
 
 EMBEDDED = """
     import asyncio, json, app
-    from taskyard.worker import Embedded
+    from taskyard._worker import Embedded
 
     async def main():
         async with app.tasks, Embedded(app.tasks):
@@ -165,7 +165,7 @@ EMBEDDED = """
 """
 
 
-def test_a_forked_process_is_no_embedded_worker(tmp_path: pathlib.Path) -> None:
+def test_a_forked_process_is_not_an_embedded_worker(tmp_path: pathlib.Path) -> None:
     with Project(tmp_path, str(tmp_path / "queue.db")) as project:
         project.write("app.py", APP.replace("{install}", ""))
         # A process whose engine has an SQLite file open should not fork one that opens it, too.
@@ -254,7 +254,7 @@ def test_a_forked_process_collects_nothing_of_an_application(sqlite_project: Pro
     calls = ", ".join(f"app.tasks.add_task({call}, max_retries=0)" for call in CALLS)
     text = f"""
         import asyncio, json, app
-        from taskyard.worker import Embedded
+        from taskyard._worker import Embedded
 
         async def main():
             async with app.tasks, Embedded(app.tasks):

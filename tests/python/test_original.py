@@ -22,8 +22,8 @@ import pytest
 from support.project import Process, Project
 from support.waiting import eventually
 from taskyard import ParentTaskFailed, QueuedTasks, TaskCancelled
+from taskyard._worker import Embedded
 from taskyard.testing import Clock
-from taskyard.worker import Embedded
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from support.project import Project
 from taskyard import FunctionRefused, InvalidArgument, _identity
 from taskyard._codec import Payload
 from taskyard._tasks.task_codec import looked_at
+from taskyard._worker import _validation
 from taskyard.tasks import BackgroundTask, Task
-from taskyard.worker import _validation
 
 if TYPE_CHECKING:
     from elsewhere import Missing

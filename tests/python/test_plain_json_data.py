@@ -15,8 +15,8 @@ import pydantic
 import pytest
 from support.project import Project
 from taskyard import NotSerializable, QueuedTasks, Retry, TaskFailed, _loops, get_current_task, register_serializer
+from taskyard._worker import Embedded
 from taskyard.queued_task import get_context, get_full_context, set_context
-from taskyard.worker import Embedded
 
 HERE = __name__
 

@@ -15,7 +15,7 @@ import pytest
 import typing_extensions
 from pydantic import Field, StringConstraints
 from support.plain_json import fitted, refused
-from taskyard.worker import _convert
+from taskyard._worker import _convert
 
 Positive = Annotated[int, Field(ge=1)]
 T = TypeVar("T")

@@ -43,7 +43,7 @@ async def work(value: Any, twice: bool = False) -> Any:
 
 
 async def work_with_a_rest(value: Any) -> Any:
-    """What it leaves to its event loop is added behind its end."""
+    """Leaves an addition to its event loop, which makes it after the end of the body."""
     ran.append(value)
     asyncio.get_running_loop().call_soon(QueuedTasks().add_task, work, f"{value} again")
 

@@ -71,7 +71,7 @@ async def test_blocking_in_a_loop_is_refused(database: str) -> None:
 
 
 async def test_awaiting_a_cancel_gives_what_came_of_it(database: str) -> None:
-    from taskyard.worker import Embedded
+    from taskyard._worker import Embedded
 
     async with QueuedTasks(database=database) as tasks, Embedded(tasks):
         cancelled, stopped = tasks.add_task(sleeps), tasks.add_task(sleeps)
@@ -114,7 +114,7 @@ async def test_cancel_without_await_and_in_order(database: str) -> None:
         assert await refs[0].retry() == "enqueued"
 
 
-async def test_a_refusal_that_nobody_awaits_is_logged(database: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_that_is_not_awaited_is_logged(database: str, caplog: pytest.LogCaptureFixture) -> None:
     import uuid
 
     async with QueuedTasks(database=database) as tasks:
@@ -129,7 +129,7 @@ async def test_a_refusal_that_nobody_awaits_is_logged(database: str, caplog: pyt
 
 
 def test_uvloop(database: str) -> None:
-    from taskyard.worker import Embedded
+    from taskyard._worker import Embedded
 
     async def main() -> Any:
         async with QueuedTasks(database=database) as tasks, Embedded(tasks):

@@ -24,6 +24,7 @@ from taskyard import (
     get_current_task,
 )
 from taskyard._codec import instant
+from taskyard._worker import Embedded
 from taskyard.errors import InvalidArgument, NotInTask, OverLimit
 from taskyard.queued_task import (
     TaskContext,
@@ -36,7 +37,6 @@ from taskyard.queued_task import (
     set_context,
     set_full_context,
 )
-from taskyard.worker import Embedded
 
 
 @pytest.fixture
@@ -449,7 +449,7 @@ async def test_an_interruption_before_the_first_step_is_told(tmp_path: Any) -> N
     import socket
 
     from taskyard import _core, _identity
-    from taskyard.worker import Worker
+    from taskyard._worker import Worker
 
     ours, theirs = socket.socketpair()
     worker = Worker(_core.Channel(theirs.detach()), _identity.FUNCTIONS)

@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
-use crate::store::{Inner, PostgresStore};
+use crate::inner::Inner;
+use crate::store::PostgresStore;
 use crate::{listen, notify};
 
 impl PostgresStore {
@@ -34,7 +35,7 @@ impl PostgresStore {
         );
     }
 
-    /// The same for a store that claims: it listens for new tasks, too.
+    /// Starts the task that receives notifications, those of new tasks included: for a store that claims.
     pub(crate) fn listen_for_work(&self) {
         let claims = &self.inner.claims;
         if !*claims.borrow() {

@@ -137,7 +137,7 @@ impl TaskError {
         Self { directive, ..self }
     }
 
-    /// The same with another message.
+    /// Replaces the message.
     pub(crate) fn saying(mut self, message: String) -> Self {
         self.failure.message = message;
         self

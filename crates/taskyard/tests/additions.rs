@@ -1,4 +1,4 @@
-//! What the bodies of an application add without awaiting it, with layers and hooks around them; on SQLite.
+//! Additions that bodies do not await, with layers and hooks around them; on SQLite.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::sync::{Arc, Mutex};

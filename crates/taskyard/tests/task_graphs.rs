@@ -85,7 +85,7 @@ async fn arguments_that_results_make_too_large_are_refused_before_they_are_fille
     let referring = |count: usize| {
         let references = vec![serde_json::json!({ "$result": parent.id() }); count];
         let payload = serde_json::json!({ "args": [references], "kwargs": {}, "results": [parent.id()] }).to_string();
-        taskyard::Call::<usize>::from_payload("families::lengths", Ok(payload.into_bytes())).parent(&parent)
+        taskyard::Call::<usize>::from_payload("task_graphs::lengths", Ok(payload.into_bytes())).parent(&parent)
     };
     let few = queue.add(referring(10)).await.unwrap();
     assert_eq!(few.wait().await.unwrap(), 10_000_000);

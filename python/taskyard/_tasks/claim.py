@@ -16,13 +16,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import _additions, _codec, _forks, _hooks, _running
+from .._worker import _ends, _executor
 from ..errors import Fail, Retry, Snooze, TaskInterrupted, WrongState
-from ..worker import _ends, _executor
 from .base import Task, known_of
 from .status import TaskError, TaskStatus, of_state
 
 if TYPE_CHECKING:
     from .pull_server import PullWorker
+
+__all__ = ["END_MAX", "Claim", "quietly", "remember", "taken"]
 
 log = logging.getLogger("queued_task")
 
@@ -211,7 +213,7 @@ class Claim:
                 told = _ends.describe(raised, stage)
             if not retry:
                 told = (*told[:4], "never", 0.0)
-            state = await self._end("fail", lambda _: self.worker._raised(self.running, told, raised))
+            state = await self._end("fail", lambda _: self.worker.attempts.fail(self.running, told, raised))
             if state is not None:
                 known = known_of(self.task)
                 known.error = TaskError(told[2], told[0], told[3], self.running.attempt)

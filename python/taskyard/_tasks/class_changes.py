@@ -20,6 +20,8 @@ from .. import _classes, _hints, _resolve, _restore, _signatures
 from ..errors import InvalidArgument
 from .base import Task, attributes_of, slots_of
 
+__all__ = ["current", "with_declared"]
+
 
 class _Declared(NamedTuple):
     """The names that a task class declares."""

@@ -19,13 +19,15 @@ from typing import Any
 
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
+from .._worker import Worker, _ends, _exits, _validation
+from .._worker._target import Target, local_target
 from ..errors import DatabaseError, TaskyardError
-from ..worker import Worker, _ends, _exits, _validation
-from ..worker._target import Target, local_target
 from .background import BackgroundTask
 from .base import Task
 from .claim import END_MAX, Claim, quietly, remember
 from .task_codec import bind, rebuilt
+
+__all__ = ["PullWorker", "claim_of", "of"]
 
 log = logging.getLogger("queued_task")
 
@@ -102,7 +104,7 @@ class PullWorker(Worker):
         self._begin(coroutine, running)
 
     async def on_thread(self, running: Running, call: Callable[[], Any]) -> Any:
-        return await self._on_thread(running, call)
+        return await self.attempts.on_thread(running, call)
 
     # ------------------------------------------------------------------------------------------------------ claiming
 
@@ -134,7 +136,7 @@ class PullWorker(Worker):
         if run is None:
             # The server has refused it: an invalid signature, or it had expired.
             return None
-        found = self._find(run)
+        found = self.kinds.find(run)
         if isinstance(found, str):
             self.channel.parked(run[0], found)
             self._flush()
@@ -144,7 +146,7 @@ class PullWorker(Worker):
             running.load_context()
             task = self._task(running, found)
         except BaseException as error:
-            self._raised(running, _ends.describe(error, "reading"), error)
+            self.attempts.fail(running, _ends.describe(error, "reading"), error)
             self._flush()
             return None
         claim = Claim(self, running, task)
@@ -158,7 +160,7 @@ class PullWorker(Worker):
 
     def _task(self, running: Running, target: Target) -> Task:
         payload = _codec.decode_call(running.payload, running.opened)
-        name = self._name(running.kind)
+        name = self.kinds.name(running.kind)
         cls: Any = None if name is None else self.functions.find(name)
         if _identity.is_task_class(cls):
             return rebuilt(cls, _validation.class_attributes(cls, payload))
@@ -166,7 +168,7 @@ class PullWorker(Worker):
             target = local_target(running, payload)
         assert target.function is not None
         args, kwargs = _validation.arguments(target.function, payload)
-        run = self._injected if target.injects else functools.partial(self._call, local=False)
+        run = self.attempts.inject if target.injects else functools.partial(self.attempts.call, local=False)
 
         async def execute() -> Any:
             return await run(running, target, args, kwargs)
@@ -184,13 +186,7 @@ class PullWorker(Worker):
         self.claims.pop(running.slot, None)
         if self._running.pop(running.slot, None) is None or self._ended:
             return None
-        try:
-            if running.touched():
-                with self._notes_lock:
-                    self._notes.pop(running.slot, None)
-                running.note()
-        except Exception:
-            log.exception("the data of task %s could not be stored", running.id)
+        self.notes.finish(running)
         running.over = True
         say(running.slot)
         try:

@@ -15,6 +15,8 @@ from . import class_changes
 from .base import Task, attributes_of, is_task_class, kind_of, known_of
 from .status import TaskStatus
 
+__all__ = ["bind", "describe", "looked_at", "rebuilt", "runner"]
+
 
 def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec.Blob]]:
     """Encodes an object's payload. Raises ``NotSerializable`` with the name of an attribute that cannot be stored
@@ -133,7 +135,7 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace:
 
 
 def _fitted(cls: type[Task], attributes: dict[str, Any]) -> dict[str, Any]:
-    from ..worker import _validation
+    from .._worker import _validation
 
     return _validation.attributes(cls, attributes)
 

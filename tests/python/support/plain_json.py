@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from taskyard import InvalidArgument
 from taskyard._codec import Payload
-from taskyard.worker import _validation
+from taskyard._worker import _validation
 
 
 def fitted(function: Any, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ use super::{Attempt, End};
 use crate::task_error::RetryDirective;
 use crate::{AsyncBody, BodyResult, TaskError};
 
-/// How long a failed attempt waits for its additions.
+/// The longest time for which a failed attempt waits for its additions.
 const FAILED_MAX: Duration = Duration::from_secs(5);
 
 impl Attempt {

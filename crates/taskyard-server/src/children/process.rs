@@ -40,7 +40,7 @@ const EXIT_MAX: Duration = Duration::from_secs(1);
 /// group.
 const STOP_HEARD: Duration = Duration::from_millis(500);
 
-/// Exit codes of Python workers (`taskyard.worker`): the application cannot be loaded, or one of its start hooks
+/// Exit codes of Python workers (`taskyard._worker`): the application cannot be loaded, or one of its start hooks
 /// failed.
 const EXIT_APP: i32 = 3;
 const EXIT_START: i32 = 4;

@@ -10,7 +10,7 @@ use taskyard_server::{AsyncBody, BodyResult, Registry, ServerConfig, TaskContext
 use crate::bodies::{Stage, registry, tasks};
 use crate::world::{TestServer, World, eventually, quick, within};
 
-/// What a state of the application holds.
+/// A state of the application with a client of its own.
 #[derive(Clone)]
 struct Own(Client);
 

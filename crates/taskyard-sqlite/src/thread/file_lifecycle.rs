@@ -56,7 +56,7 @@ impl Writer {
         if let (Some(connection), Some(stamp)) = (&self.connection, self.file.stamp()) {
             self.content.is_intact(connection, &self.file_context.path, stamp);
         }
-        let mut wake_file = self.wake_file.lock().expect("nobody panics while holding it");
+        let mut wake_file = self.wake_file.lock().expect("no code panics while it holds this");
         if wake_file.is_none() {
             *wake_file = WakeFile::start(&self.file_context.path, Arc::clone(&self.notifications));
         }

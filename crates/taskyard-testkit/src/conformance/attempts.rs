@@ -21,7 +21,7 @@ pub(super) async fn one_that_never_ran_has_none(harness: Harness) {
     harness.cancel(cancelled).await;
     server.fail(&server.claim_one().await).await;
     harness.assert_state(child, TaskState::Failed).await;
-    assert!(harness.attempts(child).await.is_empty(), "a parent's failure is no attempt");
+    assert!(harness.attempts(child).await.is_empty(), "a parent's failure is not an attempt");
     assert!(harness.attempts(cancelled).await.is_empty());
 }
 

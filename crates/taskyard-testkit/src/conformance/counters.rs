@@ -125,7 +125,7 @@ pub(super) async fn crashes_make_it_run_alone_then_dead(harness: Harness) {
     assert_eq!(counters(&harness, claimed.id).await, [3, 0, 0, 3]);
 }
 
-pub(super) async fn a_death_beside_others_blames_nobody(harness: Harness) {
+pub(super) async fn a_death_beside_others_is_counted_for_none(harness: Harness) {
     let server = harness.server().await;
     let claimed = harness.start(&server, task()).await;
     let reply = server.finish(&claimed, Outcome::Beside).await;

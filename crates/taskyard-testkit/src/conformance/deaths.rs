@@ -163,7 +163,11 @@ pub(super) async fn who_dies_again_is_told_again(harness: Harness) {
     let claimed = server.claim_one().await;
     server.fail(&claimed).await;
     let other = harness.server().await;
-    assert_eq!(harness.take(&other).await, [told], "and whoever told of the first death has nothing of the second");
+    assert_eq!(
+        harness.take(&other).await,
+        [told],
+        "the server that reported the first death does not report the second"
+    );
     assert_eq!(harness.told(&server, &[told]).await, 0);
 }
 

@@ -112,7 +112,7 @@ pub(super) async fn a_zombie_changes_nothing(harness: Harness) {
 }
 
 /// Until its tasks are rescued, a late server may still finish them, because no other server has them.
-pub(super) async fn a_lapsed_server_that_nobody_rescued_may_finish(harness: Harness) {
+pub(super) async fn a_lapsed_server_that_was_not_rescued_may_finish(harness: Harness) {
     harness.freeze().await;
     let server = harness.server().await;
     let claimed = start(&harness, &server).await;

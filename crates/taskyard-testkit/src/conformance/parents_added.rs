@@ -63,7 +63,7 @@ pub(super) async fn a_batch_and_the_store_at_once(harness: Harness) {
     harness.assert_state(child.id, TaskState::Enqueued).await;
 }
 
-pub(super) async fn a_done_parent_is_no_reason_to_wait(harness: Harness) {
+pub(super) async fn a_done_parent_is_not_waited_for(harness: Harness) {
     let server = harness.server().await;
     let parent = harness.ended(&server, TaskState::Done).await;
     let child = harness.add(child_of(&[parent])).await;

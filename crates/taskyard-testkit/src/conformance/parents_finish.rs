@@ -42,7 +42,7 @@ pub(super) async fn the_last_two_at_the_same_moment(harness: Harness) {
     }
 }
 
-pub(super) async fn a_retry_of_the_parent_is_no_failure_yet(harness: Harness) {
+pub(super) async fn a_retry_of_the_parent_is_not_a_failure_yet(harness: Harness) {
     let server = harness.server().await;
     let parent = harness.start(&server, task()).await;
     let child = harness.add(child_of(&[parent.id])).await;

@@ -85,7 +85,7 @@ pub(super) async fn one_that_left_is_gone(harness: Harness) {
     assert_eq!(alive, [other.id]);
     assert!(!harness.store.beats().await.unwrap().iter().any(|seen| seen.server == server.id && !seen.dead));
     harness.assert_state(id, TaskState::Enqueued).await;
-    harness.store.server_leave(server.id).await.expect("leaving twice is no error");
+    harness.store.server_leave(server.id).await.expect("leaving twice is not an error");
 }
 
 pub(super) async fn a_stranger_beats_in_vain(harness: Harness) {

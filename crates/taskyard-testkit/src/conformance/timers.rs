@@ -114,7 +114,7 @@ pub(super) async fn concurrent_promoters_move_each_once(harness: Harness) {
     assert_eq!(moved + harness.promote().await.enqueued, 900);
 }
 
-pub(super) async fn a_far_future_is_no_trouble(harness: Harness) {
+pub(super) async fn times_far_in_the_future_are_accepted(harness: Harness) {
     harness.freeze().await;
     let year = Duration::from_secs(365 * 86_400);
     let id = harness.add(delayed(100 * year)).await;
