@@ -17,6 +17,7 @@ mod overwritten;
 mod ranges;
 mod rows;
 mod sandbox;
+mod schema;
 mod views;
 mod wake_file;
 mod wal;
