@@ -24,7 +24,6 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 pub use call::Call;
-pub(crate) use call::check as check_task;
 pub use client_request::{ClientRequest, DeadLetterRequest, Draft, QueueRequest, ResponseFuture, ScheduleRequest};
 use create_hooks::CreateHooks;
 pub use create_hooks::PendingTask;
