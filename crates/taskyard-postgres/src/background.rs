@@ -28,8 +28,8 @@ impl PostgresStore {
         self.start_once(
             |inner| &inner.listening,
             |inner| {
-                inner.hears.store(false, Ordering::Release);
                 inner.listening.store(false, Ordering::Release);
+                inner.lose_notifications();
             },
             || listen::run(Arc::downgrade(&self.inner), self.inner.listen_address.clone()),
         );

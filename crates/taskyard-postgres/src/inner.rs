@@ -2,7 +2,7 @@
 //!
 //! Read next: `store.rs` (which calls these modules), `background.rs` (the two tasks).
 
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,14 @@ impl Inner {
 
     pub fn claim_around_locks(&self, within: Duration) {
         *self.around_locks.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + within);
+    }
+
+    /// Records that notifications do not arrive any more. All waiters are woken: they choose the shorter polling interval, and their
+    /// next call starts to listen again.
+    pub fn lose_notifications(&self) {
+        if self.hears.swap(false, Ordering::AcqRel) {
+            self.ring_all();
+        }
     }
 
     pub fn ring_all(&self) {

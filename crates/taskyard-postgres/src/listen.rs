@@ -5,6 +5,7 @@
 //! through a connection for work, arrives: a pooler in transaction mode accepts LISTEN and then delivers nothing. After
 //! an interruption all waiters are woken once, because any notification may have been missed.
 
+use std::pin::pin;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
             Err(error) => why = error.to_string(),
         }
         let Some(store) = inner.upgrade() else { return };
-        store.hears.store(false, Ordering::Release);
+        store.lose_notifications();
         drop(store);
         if warned {
             tracing::debug!("LISTEN: {why}");
@@ -93,13 +94,12 @@ async fn listen(
     let (mut up, mut listens_for_work) = (false, false);
     loop {
         let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) else { return up };
-        let sent = store.pool.query(Role::Client, "SELECT pg_catalog.pg_notify($1, '')", &[(&probe, Type::TEXT)]).await;
-        drop(store);
-        if sent.is_err() {
-            return up;
-        }
+        // The connection may be busy with a large addition; what arrives meanwhile is passed on.
+        let mut sending = pin!(async move {
+            store.pool.query(Role::Client, "SELECT pg_catalog.pg_notify($1, '')", &[(&probe, Type::TEXT)]).await
+        });
         // Waits for the probe first, then until the next one is due.
-        let mut arrived = false;
+        let (mut sent, mut arrived) = (false, false);
         let mut limit = PROBE_ANSWER_MAX;
         loop {
             if !listens_for_work && *claims.borrow_and_update() {
@@ -118,7 +118,14 @@ async fn listen(
                     Ok(()) => continue,
                     Err(_) => return up,
                 },
-                () = sleep(limit) => {
+                reply = &mut sending, if !sent => {
+                    if reply.is_err() {
+                        return up;
+                    }
+                    sent = true;
+                    continue;
+                }
+                () = sleep(limit), if sent => {
                     if arrived {
                         break;
                     }

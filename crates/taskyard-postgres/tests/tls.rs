@@ -39,6 +39,29 @@ async fn connect(url: &str) -> Result<bool, Error> {
     Ok(rows.rows[0][0].get() == "true")
 }
 
+/// Returns the number of statements that the connection for additions has prepared after some of them.
+async fn prepared(url: &str) -> String {
+    let store = PostgresStore::connect(url, Options::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    for _ in 0..20 {
+        store.add(&[taskyard_testkit::factory::task()]).await.unwrap();
+    }
+    let rows = store.query("SELECT count(*) FROM pg_prepared_statements", 1).await.unwrap();
+    store.close().await;
+    rows.rows[0][0].get().to_owned()
+}
+
+/// Whether a connection is direct is known although its cancel key is only sent after a TLS handshake.
+#[tokio::test]
+async fn encrypted_connections_prepare_as_others_do() {
+    let cluster = Cluster::start();
+    certify(&cluster, &authority(), &["127.0.0.1"]);
+    for mode in ["disable", "prefer", "require"] {
+        let url = format!("{}?sslmode={mode}", cluster.create_database());
+        assert_ne!(prepared(&url).await, "0", "{mode}");
+    }
+}
+
 #[tokio::test]
 async fn certificates_are_checked_unless_the_address_says_otherwise() {
     let directory = tempfile::tempdir().unwrap();

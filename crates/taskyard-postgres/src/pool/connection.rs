@@ -9,16 +9,15 @@
 //! Only calls of functions are prepared. Their plan is the same for all parameters, so that a plan which the server keeps
 //! (`plan_cache_mode`) costs nothing; a query with optional conditions would run by a plan that fits none of them.
 
+mod key;
+
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::Params;
 
@@ -33,8 +32,6 @@ pub(crate) enum Sql<'a> {
 
 /// Number of unnamed runs of a frequent statement before it is prepared, so that a short-lived program never pays for that.
 const UNNAMED_RUNS: u32 = 5;
-/// Longest time that a connection may take to write a cancel request to memory.
-const KEY_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -167,24 +164,13 @@ pub(super) fn is_loss(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Whether the session that runs this connection's statements is the one that accepted the connection: its process number is the
-/// one of the cancel key that came with the connection. A pooler gives its clients keys of its own. `false` where that cannot be
-/// told, as for connections that must be encrypted.
+/// one of the cancel key that came with the connection. A pooler gives its clients keys of its own. `false` if the key
+/// cannot be read.
 async fn is_direct(client: &Client) -> bool {
-    let Some(accepted_by) = timeout(KEY_MAX, key_process(client)).await.ok().flatten() else { return false };
+    let Some(accepted_by) = key::process(client).await else { return false };
     let answer = client.query_typed("SELECT pg_catalog.pg_backend_pid()", &[]).await;
     let run_by = answer.ok().and_then(|rows| rows.first().and_then(|row| row.try_get::<_, i32>(0).ok()));
     run_by == Some(accepted_by)
-}
-
-/// Returns the process number of a connection's cancel key. The driver shows it only in the request that it writes: length, code,
-/// process, secret, of four bytes each.
-async fn key_process(client: &Client) -> Option<i32> {
-    const REQUEST: usize = 16;
-    let (mut read, write) = tokio::io::duplex(REQUEST * 4);
-    client.cancel_token().cancel_query_raw(write, NoTls).await.ok()?;
-    let mut request = [0; REQUEST];
-    read.read_exact(&mut request).await.ok()?;
-    Some(i32::from_be_bytes(request[8..12].try_into().ok()?))
 }
 
 #[cfg(test)]
