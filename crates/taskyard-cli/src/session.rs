@@ -21,7 +21,7 @@ use crate::settings::{Flags, Found, ROOT};
 /// Longest time to wait for a database to close.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
-/// How a command uses the database.
+/// Access of a command to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Read only: creates and changes neither a file nor the schema.

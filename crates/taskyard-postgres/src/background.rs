@@ -34,7 +34,7 @@ impl PostgresStore {
         );
     }
 
-    /// The same for a store that claims: it listens for new tasks, too.
+    /// Starts the task that receives notifications, those of new tasks included: for a store that claims.
     pub(crate) fn listen_for_work(&self) {
         let claims = &self.inner.claims;
         if !*claims.borrow() {

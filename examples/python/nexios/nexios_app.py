@@ -1,4 +1,4 @@
-"""The same tasks in a Nexios application: ``pip install nexios``, then ``uvicorn nexios_app:app``.
+"""A Nexios application with the same tasks: ``pip install nexios``, then ``uvicorn nexios_app:app``.
 
 The queue and its workers start and stop with the application.
 """

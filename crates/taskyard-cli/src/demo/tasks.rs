@@ -24,7 +24,7 @@ taskyard::task_set!(
 pub(super) const QUEUE: &str = "demo";
 /// The joining task's kind.
 pub(super) const REPORT_KIND: &str = "taskyard::demo::report";
-/// How long a task of another directory is postponed, so that the demo of that directory can claim it.
+/// Time by which a task of another directory is postponed, so that the demo of that directory can claim it.
 const NOT_OURS: Duration = Duration::from_secs(1);
 /// Least time between two writes of a task's progress.
 const PROGRESS_GAP: Duration = Duration::from_millis(250);

@@ -31,9 +31,9 @@ pub(crate) enum Sql<'a> {
     Frequent(&'static str),
 }
 
-/// How often a frequent statement runs unnamed before it is prepared: a short-lived program never pays for it.
+/// Number of unnamed runs of a frequent statement before it is prepared, so that a short-lived program never pays for that.
 const UNNAMED_RUNS: u32 = 5;
-/// How long a connection may take to write a cancel request to memory.
+/// Longest time that a connection may take to write a cancel request to memory.
 const KEY_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]

@@ -20,7 +20,7 @@ pub struct Mail {
 #[derive(Clone, Debug)]
 struct Refusal {
     answer: &'static str,
-    /// How many more times it is sent.
+    /// Number of further times that it is sent.
     left: u32,
 }
 
