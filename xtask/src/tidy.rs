@@ -9,15 +9,24 @@
 //! - The functions of PostgreSQL have a build number, raised with every change of their text (`tidy/builds.rs`).
 //! - No function or statement of PostgreSQL depends on the caller's search path (`tidy/search_path.rs`).
 //! - No literal of PostgreSQL's functions depends on `standard_conforming_strings` (`tidy/literals.rs`).
+//! - No retired identifier comes back (`tidy/retired.rs`).
+//! - Comments and documentation are written in the language of the house, as far as a program can tell (`tidy/prose.rs`).
+//! - No circle of imports is new or grows (`tidy/circles.rs`).
 
 mod builds;
+mod circles;
+mod imports;
 mod literals;
 mod pins;
+mod prose;
+mod retired;
 mod search_path;
+mod text;
 mod twins;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const LINES_MAX: usize = 600;
 /// Markers of later work; written in two halves, so that this file does not break the rule.
@@ -44,7 +53,32 @@ pub fn check() -> Result<(), String> {
     problems.extend(pins::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(search_path::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(twins::check().map_err(|error| format!("tidy: {error}"))?);
+    let files = tracked()?;
+    problems.extend(circles::check(&files));
+    problems.extend(prose::check(&files));
+    problems.extend(retired::check(&files));
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+}
+
+/// A text file of the repository.
+struct File {
+    /// From the repository's root, with `/`.
+    path: String,
+    text: String,
+}
+
+/// Returns the text files that git tracks, sorted by their paths.
+fn tracked() -> Result<Vec<File>, String> {
+    let output = Command::new("git").args(["ls-files", "-z"]).output().map_err(|error| format!("git: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    let paths = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Files that were deleted, or that are not UTF-8 text, are skipped.
+    let file = |path: &str| Some(File { path: path.to_owned(), text: fs::read_to_string(path).ok()? });
+    let mut files: Vec<File> = paths.split_terminator('\0').filter_map(file).collect();
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(files)
 }
 
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
