@@ -91,7 +91,7 @@ def get(port: int) -> Any:
         ("module", "name the application itself: --app module:attribute"),
     ],
 )
-def test_what_is_no_application_is_refused_with_what_to_write(sqlite_project: Project, app: str, said: str) -> None:
+def test_what_is_not_an_application_is_refused_with_what_to_write(sqlite_project: Project, app: str, said: str) -> None:
     project = sqlite_project
     project.write("app.py", "number = 7\ndef make():\n    return object()\nasync def late():\n    return object()\n")
     project.write(

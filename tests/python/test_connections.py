@@ -325,7 +325,7 @@ async def test_proxies_stand_for_their_connections(tasks: QueuedTasks, postgres:
     await other.close()
 
 
-async def test_what_is_no_connection_is_refused_with_what_is(tasks: QueuedTasks, postgres: str) -> None:
+async def test_what_is_not_a_connection_is_refused_with_what_is(tasks: QueuedTasks, postgres: str) -> None:
     with engine_of(postgres) as engine, psycopg.connect(postgres) as connection, Session(engine) as session:
         asynchronous = create_async_engine(postgres.replace("postgresql:", "postgresql+asyncpg:"))
         for given in (

@@ -65,7 +65,7 @@ def test_a_worker_on_another_server_names_both_addresses_without_passwords(
         assert secret not in server.output
 
 
-def test_another_address_of_one_database_is_no_other_database(
+def test_another_address_of_one_database_is_not_another_database(
     sqlite_project: Project, cluster: Cluster, postgres: str
 ) -> None:
     project = sqlite_project

@@ -79,7 +79,7 @@ async def test_sync_and_async_ones_are_called_once_with_the_record(
     assert "in the hook" in caplog.text and ref.id in caplog.text
 
 
-async def test_a_retried_failure_is_no_death_and_a_second_death_is_one(tasks: QueuedTasks) -> None:
+async def test_a_retried_failure_is_not_a_death_and_a_second_death_is_one(tasks: QueuedTasks) -> None:
     @on_death
     async def hook(dead: dict[str, Any]) -> None:
         told.append((dead["id"], dead["attempt"]))

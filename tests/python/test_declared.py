@@ -246,7 +246,7 @@ INJECTS = """
 """
 
 
-def test_nobody_gives_what_is_injected(project: Project) -> None:
+def test_injected_values_are_not_passed_by_callers(project: Project) -> None:
 
     project.write("app.py", INJECTS)
     project.run("db", "migrate")

@@ -134,7 +134,7 @@ def test_ends_that_no_body_sees_are_logged_once_by_the_server(project: Project) 
     assert "ERROR" in line
 
 
-def test_parking_is_logged_once_for_each_reason_and_named_where_somebody_waits(project: Project) -> None:
+def test_parking_is_logged_once_for_each_reason_and_named_to_waiting_callers(project: Project) -> None:
     project.write("app.py", APP)
     project.write("other.py", "def unknown(): ...\ndef rare(): ...\n")
     *unknown, rare = project.add(*["app.unknown"] * 5, "app.rare", module="other")

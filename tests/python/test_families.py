@@ -67,7 +67,7 @@ async def test_a_reference_as_an_argument_is_its_result(tasks: QueuedTasks) -> N
     assert await tasks.add_task(kind_of, fallen, on_parent_failure="run") == "TaskFailed"
 
 
-async def test_what_is_no_parent_is_no_argument(tasks: QueuedTasks) -> None:
+async def test_what_is_not_a_parent_is_not_an_argument(tasks: QueuedTasks) -> None:
     with pytest.raises(InvalidArgument):
         tasks.add_tasks([123])
     text = '{"$result": "00000000-0000-0000-0000-000000000000"}'

@@ -388,7 +388,7 @@ def test_what_allow_raises_of_the_queue_is_answered(queue: QueuedTasks) -> None:
         assert client.get(f"/tasks/{client.post('/dep').json()}").status_code == 403
 
 
-def test_a_database_that_fails_is_no_fault_of_the_client() -> None:
+def test_a_database_that_fails_is_not_a_fault_of_the_client() -> None:
     for error in (errors.QueueUnavailable(), errors.DatabaseError(), errors.ShutDown()):
         assert events.status_of(error) == 503
     assert (events.status_of(errors.WrongState()), events.status_of(errors.TaskNotFound())) == (409, 404)

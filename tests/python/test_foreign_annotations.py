@@ -225,7 +225,7 @@ class Point(NamedTuple):
     x: int
 
 
-def test_a_function_is_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_is_not_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
     def plain(value: check) -> None: ...  # type: ignore[valid-type]
     def within(value: dict[str, list[check]]) -> None: ...  # type: ignore[valid-type]
     def optional(value: Optional[check]) -> None: ...  # type: ignore[valid-type]  # noqa: UP045

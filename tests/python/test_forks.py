@@ -138,7 +138,7 @@ async def _check(project: Project, forks: list[tuple[str, Any]], ids: list[str])
 
 
 @pytest.mark.parametrize("install", ["", "import uvloop; uvloop.install()"], ids=["asyncio", "uvloop"])
-def test_a_forked_process_is_no_worker(project: Project, install: str) -> None:
+def test_a_forked_process_is_not_a_worker(project: Project, install: str) -> None:
     project.write("app.py", APP.replace("{install}", install))
     server = project.server("--workers=1", app="app")
     forks = [*FORKS, *ADD, *(WITHIN if not install else [])]
@@ -165,7 +165,7 @@ EMBEDDED = """
 """
 
 
-def test_a_forked_process_is_no_embedded_worker(tmp_path: pathlib.Path) -> None:
+def test_a_forked_process_is_not_an_embedded_worker(tmp_path: pathlib.Path) -> None:
     with Project(tmp_path, str(tmp_path / "queue.db")) as project:
         project.write("app.py", APP.replace("{install}", ""))
         # A process whose engine has an SQLite file open should not fork one that opens it, too.

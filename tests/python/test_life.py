@@ -114,7 +114,7 @@ async def test_cancel_without_await_and_in_order(database: str) -> None:
         assert await refs[0].retry() == "enqueued"
 
 
-async def test_a_refusal_that_nobody_awaits_is_logged(database: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_that_is_not_awaited_is_logged(database: str, caplog: pytest.LogCaptureFixture) -> None:
     import uuid
 
     async with QueuedTasks(database=database) as tasks:

@@ -139,7 +139,7 @@ NOTHING = {"failures": 0, "crashes": 0, "lost": 0}
 
 
 @pytest.mark.parametrize("install", ["", "import uvloop; uvloop.install()"], ids=["asyncio", "uvloop"])
-def test_an_exit_in_what_a_body_has_started_is_nobody_elses(project: Project, install: str) -> None:
+def test_an_exit_in_what_a_body_has_started_ends_no_other_task(project: Project, install: str) -> None:
     innocents = add(project, install)
     server = project.server("--workers=1", "--concurrency=30", app="app")
     eventually(lambda: all(began(project, number) for number in range(3)), 60, "the innocents to begin")
@@ -156,7 +156,7 @@ def test_an_exit_in_what_a_body_has_started_is_nobody_elses(project: Project, in
     assert server.stop() == 0, server.output
 
 
-def test_a_cancellation_that_nobody_asked_for_is_not_the_bodys_fault(project: Project) -> None:
+def test_a_cancellation_that_was_not_requested_is_not_the_bodys_fault(project: Project) -> None:
     innocents = add(project, "")
     server = project.server("--workers=1", "--concurrency=10", app="app")
     eventually(lambda: all(began(project, number) for number in range(3)), 60, "the innocents to begin")

@@ -170,7 +170,7 @@ def test_a_dataclass_of_tasks_whose_field_went() -> None:
         cc: str = ""
 
     task = Before("ada", "bob")
-    task.note = "an attribute that is no field"  # type: ignore[attr-defined]
+    task.note = "an attribute that is not a field"  # type: ignore[attr-defined]
 
     @dataclasses.dataclass
     class Gone(Task):
@@ -184,7 +184,7 @@ def test_a_dataclass_of_tasks_whose_field_went() -> None:
         to: str
         copy: str = dataclasses.field(metadata={"alias": "cc"})
 
-    assert as_now(Renamed, task) == {"to": "ada", "copy": "bob", "note": "an attribute that is no field"}
+    assert as_now(Renamed, task) == {"to": "ada", "copy": "bob", "note": "an attribute that is not a field"}
 
 
 BEFORE = """

@@ -74,7 +74,7 @@ async def test_priority_then_age_then_queues(queue: TaskQueue) -> None:
         await queue.dequeue(timeout=-1)
 
 
-async def test_trap_12_nobody_needs_to_poll(queue: TaskQueue, database: str) -> None:
+async def test_trap_12_polling_is_not_needed(queue: TaskQueue, database: str) -> None:
     loop = asyncio.get_running_loop()
     assert await queue.dequeue() is None
     began = loop.time()

@@ -83,7 +83,7 @@ def test_the_percentage_is_clamped_and_the_count_is_kept() -> None:
 
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("method", ["advance", "update", "set_total"])
-def test_what_is_no_amount_is_a_value_error_and_changes_nothing(method: str, value: float) -> None:
+def test_what_is_not_an_amount_is_a_value_error_and_changes_nothing(method: str, value: float) -> None:
     progress = ProgressTracker(total=5)
     progress.update(2)
     with pytest.raises(ValueError, match=method):
@@ -93,7 +93,7 @@ def test_what_is_no_amount_is_a_value_error_and_changes_nothing(method: str, val
 
 @pytest.mark.parametrize("value", [True, "3", None, 1j, object()])
 @pytest.mark.parametrize("method", ["advance", "update", "set_total"])
-def test_what_is_no_number_is_a_type_error(method: str, value: Any) -> None:
+def test_what_is_not_a_number_is_a_type_error(method: str, value: Any) -> None:
     if method == "set_total" and value is None:
         return
     with pytest.raises(TypeError, match=method):

@@ -211,7 +211,7 @@ async def test_enqueue_and_look(queue: TaskQueue) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "nothing", None, 5, "0" * 400, "01890000-0000-7000-8000-000000000000", "\x00", b"x"])
-async def test_what_is_no_task_is_none(queue: TaskQueue, id: Any) -> None:
+async def test_what_is_not_a_task_is_none(queue: TaskQueue, id: Any) -> None:
     assert await queue.get_task(id) is None
     assert await queue.complete_task(id, 1) is False
     assert await queue.fail_task(id, "x") is False

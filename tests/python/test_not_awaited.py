@@ -89,7 +89,7 @@ async def test_an_error_on_its_way_is_the_one_that_is_raised(postgres: str, kind
 
 
 @KINDS
-async def test_what_was_awaited_is_no_error(postgres: str, kind: str) -> None:
+async def test_what_was_awaited_is_not_an_error(postgres: str, kind: str) -> None:
     async with QueuedTasks(database=postgres) as tasks, transaction(kind, postgres) as connection:
         ref = await tasks.add_task(echo, 2, connection=connection)
     assert await stored(postgres) == [ref.id]
@@ -119,7 +119,7 @@ async def connected(kind: str, address: str) -> AsyncIterator[Any]:
 
 @KINDS
 @pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "dropped"])
-async def test_a_retry_loop_whose_first_try_is_rolled_back_is_no_error(postgres: str, kind: str, is_kept: bool) -> None:
+async def test_a_retry_loop_whose_first_try_is_rolled_back_is_not_an_error(postgres: str, kind: str, is_kept: bool) -> None:
     refs = []
     async with QueuedTasks(database=postgres) as tasks, connected(kind, postgres) as connection:
         for fails in (True, False):

@@ -51,7 +51,7 @@ def test_a_wrong_argument_is_named(tasks: QueuedTasks, words: str, call: Callabl
 
 @pytest.mark.parametrize("options", [{}, {"max_retries": 1}], ids=["plain", "with options"])
 @pytest.mark.parametrize("what", [None, 5, "coroutine"])
-def test_what_is_no_function_is_refused_with_and_without_options(tasks: Any, what: Any, options: dict[str, Any]) -> None:
+def test_what_is_not_a_function_is_refused_with_and_without_options(tasks: Any, what: Any, options: dict[str, Any]) -> None:
     function = double(1) if what == "coroutine" else what
     with pytest.raises(FunctionRefused, match="it is a coroutine" if what == "coroutine" else "it is not callable"):
         tasks.add_task(function, **options)
@@ -92,7 +92,7 @@ class Settings(BaseModel):
     ],
     ids=["empty", "blank", "number", "sqlalchemy", "pydantic"],
 )
-def test_what_is_no_address_is_refused_without_its_password(database: Any) -> None:
+def test_what_is_not_an_address_is_refused_without_its_password(database: Any) -> None:
     with pytest.raises(InvalidArgument, match="database: it is") as refused:
         QueuedTasks(database=database)
     assert "password@" not in str(refused.value) and "a password" not in str(refused.value)

@@ -94,7 +94,7 @@ COMMITS = {
 
 @KINDS
 @pytest.mark.parametrize("how", COMMITS)
-async def test_a_commit_in_other_words_is_no_rollback(postgres: str, kind: str, how: str) -> None:
+async def test_a_commit_in_other_words_is_not_a_rollback(postgres: str, kind: str, how: str) -> None:
     autocommit = {"autocommit": True} if kind == "psycopg" else {}
     async with connected(kind, postgres, **autocommit) as connection:
 
@@ -262,7 +262,7 @@ COMMIT_WAITS = """
 
 # psycopg has no time limit of its own, and waits for the outcome when it is cancelled.
 @pytest.mark.parametrize(("kind", "how"), [("asyncpg", "lost"), ("asyncpg", "time limit"), ("psycopg", "lost")])
-async def test_a_commit_of_an_unknown_outcome_is_no_rollback(postgres: str, kind: str, how: str) -> None:
+async def test_a_commit_of_an_unknown_outcome_is_not_a_rollback(postgres: str, kind: str, how: str) -> None:
     async with connected("asyncpg", postgres) as other, connected(kind, postgres) as connection:
         await other.execute(COMMIT_WAITS)
         await other.execute("SELECT pg_advisory_lock(7)")

@@ -114,7 +114,7 @@ def test_a_bound_that_passes_is_a_wait_timeout(queue: QueuedTasks) -> None:
                 question.result(30)
 
 
-async def test_a_question_that_nobody_asks_is_warned_about(queue: QueuedTasks) -> None:
+async def test_a_request_that_is_not_awaited_is_warned_about(queue: QueuedTasks) -> None:
     async with queue:
         ref = queue.add_task("app:never")
         asks: dict[str, Callable[[], Any]] = {

@@ -31,7 +31,7 @@ def make_own(path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("queue", "start"), ("queue", "start", "--app", "main:app"), ("serve",)])
-def test_code_in_a_directory_of_somebody_else_is_not_run(
+def test_code_in_a_directory_of_another_user_is_not_run(
     sqlite_project: Project, command: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
     sqlite_project.write("main.py", PLANTED)
@@ -49,7 +49,7 @@ def test_code_in_a_directory_of_somebody_else_is_not_run(
         make_own(tmp_path)
 
 
-def test_an_application_that_somebody_else_planted_is_not_found(sqlite_project: Project, tmp_path: pathlib.Path) -> None:
+def test_an_application_that_another_user_planted_is_not_found(sqlite_project: Project, tmp_path: pathlib.Path) -> None:
     make_foreign(sqlite_project.write("main.py", PLANTED))
     said = sqlite_project.run("queue", "start", code=2)
     assert f"{tmp_path / 'main.py'}: " in said
@@ -60,7 +60,7 @@ def test_an_application_that_somebody_else_planted_is_not_found(sqlite_project: 
     assert server.stop() == 0
 
 
-def test_a_program_in_a_directory_of_somebody_else_says_so(sqlite_project: Project, tmp_path: pathlib.Path) -> None:
+def test_a_program_in_a_directory_of_another_user_says_so(sqlite_project: Project, tmp_path: pathlib.Path) -> None:
     program = """
         from taskyard import QueuedTasks, TaskyardError
         try:
@@ -81,7 +81,7 @@ def test_a_program_in_a_directory_of_somebody_else_says_so(sqlite_project: Proje
 
 
 @pytest.mark.parametrize("planted", ["web/app.py", "web/__init__.py", "web"])
-def test_an_application_that_somebody_else_planted_is_not_used_though_it_is_named(
+def test_an_application_that_another_user_planted_is_not_used_though_it_is_named(
     sqlite_project: Project, planted: str, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "web").mkdir()

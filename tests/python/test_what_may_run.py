@@ -239,7 +239,7 @@ def test_unsigned_pickle_in_arguments_is_not_opened(project: Project) -> None:
     assert not (project.directory / "hacked").exists()
 
 
-def test_another_key_and_no_key_park_the_task_until_someone_has_it(project: Project) -> None:
+def test_another_key_and_no_key_park_the_task_until_a_server_has_it(project: Project) -> None:
     project.write("app.py", APP)
     project.run("db", "migrate")
     id = local_task(project, TASKYARD_SECRET="the secret of the web process")

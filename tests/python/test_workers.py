@@ -58,7 +58,7 @@ def began(project: Project, name: str) -> None:
 def test_tasks_run_in_children_that_start_on_demand_and_leave_when_idle(project: Project) -> None:
     project.write("app.py", APP)
     server = project.server("--workers=2", app="app", QUEUE_WORKER_IDLE_TIMEOUT="1")
-    assert server.children() == [], "nothing to do, nobody there"
+    assert server.children() == [], "no worker runs while there is nothing to do"
     (id,) = project.add("app.who")
     found = project.ended(id)
     assert found["state"] == "done" and found["result"] != server.pid

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_database_is_the_first_that_someone_chose() {
+    fn the_database_is_the_first_that_was_chosen() {
         let found = |files: &[(&str, &str)], environment: &[(&str, &str)], flag: Option<&str>| {
             let flags = Flags { database: flag.map(str::to_owned), ..Flags::default() };
             find_with(files, environment, &flags).unwrap()

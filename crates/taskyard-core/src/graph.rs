@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diamond_is_no_cycle_and_edges_may_point_both_ways() {
+    fn a_diamond_is_not_a_cycle_and_edges_may_point_both_ways() {
         let ids: [TaskId; 4] = std::array::from_fn(|_| TaskId::generate());
         let [a, b, c, d] = ids;
         check_cycles(&[task(d, &[b, c]), task(b, &[a]), task(c, &[a]), task(a, &[])]).unwrap();

@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_name_is_no_way_around() {
+    fn an_escaped_name_does_not_evade_the_check() {
         let payload = br#"{"args":[{"\u0024dill":"AAAA"}]}"#;
         let keys = ring("0123456789abcdef");
         assert!(matches!(open(payload, TaskId::generate(), "k", &keys), Err(Unopened::Forged(_))));

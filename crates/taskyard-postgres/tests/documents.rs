@@ -116,7 +116,7 @@ async fn the_documents_queries_are_right() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_shown_as_text_and_rows_edited_by_hand_stop_nothing() {
+async fn what_is_not_json_is_shown_as_text_and_rows_edited_by_hand_stop_nothing() {
     let (store, url) = yard::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();

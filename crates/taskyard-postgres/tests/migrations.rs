@@ -226,7 +226,7 @@ fn role(url: &str, name: &str, options: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_schema_that_somebody_else_prepared_is_refused_before_it_is_read() {
+async fn a_schema_that_another_role_prepared_is_refused_before_it_is_read() {
     // The prepared objects; with the last ones, the first read would already run code of the other role.
     let migrated =
         "CREATE TABLE taskyard.setting (name text, value text); CREATE TABLE taskyard.migration (version bigint)";
@@ -263,7 +263,7 @@ async fn a_schema_that_somebody_else_prepared_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
-async fn single_objects_of_somebody_else_are_refused() {
+async fn single_objects_of_another_role_are_refused() {
     for (planted, named) in [
         ("ALTER TABLE taskyard.task OWNER TO %ROLE%", "the relation taskyard.task"),
         ("ALTER FUNCTION taskyard.now() OWNER TO %ROLE%", "the function taskyard.now"),

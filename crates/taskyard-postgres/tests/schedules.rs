@@ -139,7 +139,7 @@ async fn a_look_reads_what_is_due_and_nothing_else() {
 
 /// An open transaction of another client that has changed a row blocks that schedule and no other.
 #[tokio::test]
-async fn a_row_that_somebody_is_writing_is_passed_by() {
+async fn a_row_that_another_transaction_writes_is_skipped() {
     let (store, url) = yard::fresh_with_address().await;
     let (sql, other) = (client(&url).await, client(&url).await);
     for name in ["a", "b"] {

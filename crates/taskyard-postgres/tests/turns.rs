@@ -73,7 +73,7 @@ async fn an_old_snapshot_does_not_keep_claimed_rows() {
 }
 
 #[tokio::test]
-async fn whoever_reads_a_part_delays_its_turn_and_nothing_else() {
+async fn a_reader_of_a_partition_delays_its_turn_and_nothing_else() {
     let (store, url) = yard::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();

@@ -29,7 +29,7 @@ pub trait Amount {
 macro_rules! amounts {
     ($($number:ty)*) => {
         $(impl Amount for $number {
-            #[allow(clippy::cast_precision_loss, clippy::cast_lossless, reason = "beyond 2^53 a step more is no step")]
+            #[allow(clippy::cast_precision_loss, clippy::cast_lossless, reason = "beyond 2^53 one more step makes no difference")]
             fn amount(self) -> f64 {
                 self as f64
             }

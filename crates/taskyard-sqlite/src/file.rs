@@ -41,11 +41,11 @@ pub(crate) fn locate(path: &Path, network: bool) -> Result<Located> {
     make_own_directory(&directory)?;
     let real = std::fs::canonicalize(&directory).map_err(|error| match error.kind() {
         ErrorKind::NotFound => file_error(&directory, "the directory does not exist"),
-        ErrorKind::NotADirectory => file_error(&directory, "this is no directory"),
+        ErrorKind::NotADirectory => file_error(&directory, "this is not a directory"),
         _ => file_error(&directory, &error.to_string()),
     })?;
     if !real.is_dir() {
-        return Err(file_error(&directory, "this is no directory"));
+        return Err(file_error(&directory, "this is not a directory"));
     }
     // SQLite creates the WAL beside the file that a link points to; the wake file goes there as well.
     let located = std::fs::canonicalize(real.join(&name)).unwrap_or_else(|_| real.join(&name));

@@ -85,7 +85,7 @@ macro_rules! __conformance_list {
                 every_outcome_of_an_earlier_attempt_is_lost
                 an_unclaimed_task_takes_no_write
                 a_zombie_changes_nothing
-                a_lapsed_server_that_nobody_rescued_may_finish
+                a_lapsed_server_that_was_not_rescued_may_finish
                 a_retry_by_a_person_clears_the_token
                 a_batch_applies_what_it_can
                 a_mixed_batch_applies_each_its_own
@@ -111,7 +111,7 @@ macro_rules! __conformance_list {
                 a_snooze_costs_nothing_but_the_attempt
                 a_release_costs_nothing
                 crashes_make_it_run_alone_then_dead
-                a_death_beside_others_blames_nobody
+                a_death_beside_others_is_counted_for_none
                 at_most_once_dies_of_its_first_crash
                 at_most_once_dies_of_a_death_beside_others
                 at_most_once_may_be_released
@@ -291,7 +291,7 @@ macro_rules! __conformance_list {
                 parents_of_the_same_batch
                 a_child_before_its_parent_in_the_batch
                 a_batch_and_the_store_at_once
-                a_done_parent_is_no_reason_to_wait
+                a_done_parent_is_not_waited_for
                 a_fallen_parent_takes_it_at_once
                 the_policies_under_a_fallen_parent
                 a_child_of_a_fallen_one_names_the_first_ancestor
@@ -307,7 +307,7 @@ macro_rules! __conformance_list {
                 all_parents_must_be_done
                 all_at_once_in_one_batch
                 the_last_two_at_the_same_moment
-                a_retry_of_the_parent_is_no_failure_yet
+                a_retry_of_the_parent_is_not_a_failure_yet
                 a_failure_takes_every_generation
                 each_policy_under_a_failure
                 a_clean_up_waits_for_all_parents_to_end
@@ -375,7 +375,7 @@ macro_rules! __conformance_list {
                 thousands_become_due_in_bounded_steps
                 a_promoted_task_goes_where_it_belongs
                 concurrent_promoters_move_each_once
-                a_far_future_is_no_trouble
+                times_far_in_the_future_are_accepted
             }
             expiry {
                 an_enqueued_task_expires
@@ -476,7 +476,7 @@ macro_rules! __conformance_list {
                 finished_before_an_instant
                 a_selection_is_paged_in_id_order
                 a_selection_takes_every_filter
-                filters_are_no_patterns
+                filters_are_not_patterns
                 finals_are_those_that_ended
                 finals_of_thousands
                 children_are_listed_up_to_a_limit

@@ -152,7 +152,7 @@ async fn an_error_under_an_alias_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_is_no_result_is_a_value_whatever_its_name() {
+async fn a_type_that_is_not_a_result_is_a_value_whatever_its_name() {
     let (queue, _directory) = queue().await;
     assert_eq!(queue.run_inline(search()).await.unwrap(), SearchResult { hits: 1 });
     assert_eq!(queue.run_inline(page()).await.unwrap(), PageResult { items: vec![1, 2] });

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stable_regular_file_is_refused() {
+    fn what_is_not_a_stable_regular_file_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::write(at("file"), b"x".repeat(1 << 20)).unwrap();

@@ -33,7 +33,7 @@ fn addresses_that_name_nothing() {
 }
 
 #[test]
-fn files_that_are_no_database_stay_as_they_are() {
+fn files_that_are_not_databases_stay_as_they_are() {
     let place = Place::new();
     let text = "this is a letter and no database, long enough to hold a header\n".repeat(100);
     std::fs::write(place.join("letter.db"), &text).unwrap();
@@ -135,7 +135,7 @@ fn wrong_arguments_are_usage_errors() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_reader_that_goes_away_is_not_an_error() {
     let place = Place::new();
     for _ in 0..3 {
         place.ok(&["task", "add", "k"]);

@@ -41,7 +41,7 @@ fn start(place: &Place) -> (Running, u32) {
 }
 
 #[test]
-fn what_nobody_waits_for_is_reaped_and_signals_are_passed_on() {
+fn orphans_are_reaped_and_signals_are_passed_on() {
     if !may_unshare() {
         return;
     }

@@ -86,7 +86,7 @@ fn nothing_that_a_server_says_reaches_a_terminal_raw() {
 }
 
 #[test]
-fn a_failed_task_is_a_dead_letter_until_someone_retries_it() {
+fn a_failed_task_is_a_dead_letter_until_it_is_retried() {
     let place = Place::new();
     let _server = place.server(&[]);
     let id = read(&place, "later", &[]);

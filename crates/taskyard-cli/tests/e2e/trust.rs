@@ -29,7 +29,7 @@ fn is_refused(said: &Said, path: &Path, root: &Path) {
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_refused_until_it_is_named() {
+fn a_directory_of_another_user_is_refused_until_it_is_named() {
     let place = Place::new();
     let root = place.path().canonicalize().unwrap();
     std::fs::write(place.join("taskyard.toml"), "database = \"theirs.db\"\n").unwrap();
@@ -48,7 +48,7 @@ fn a_directory_of_somebody_else_is_refused_until_it_is_named() {
 }
 
 #[test]
-fn single_files_of_somebody_else_are_refused() {
+fn single_files_of_another_user_are_refused() {
     let place = Place::new();
     let root = place.path().canonicalize().unwrap();
     place.ok(&["db", "migrate"]);

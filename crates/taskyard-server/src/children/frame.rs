@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_frame_is_an_error() {
+    async fn what_is_not_a_frame_is_an_error() {
         let mut long: &[u8] = b"print(";
         assert!(read::<FromChild>(&mut long).await.unwrap_err().to_string().contains("over the limit"));
         let mut cut: &[u8] = &[9, 0];

@@ -37,7 +37,7 @@ fn it_begins_with_nothing_and_counts() {
 }
 
 #[test]
-fn what_is_no_amount_is_refused_and_changes_nothing() {
+fn what_is_not_an_amount_is_refused_and_changes_nothing() {
     let (_, tracker) = tracker();
     tracker.set_total(10).unwrap();
     tracker.update(3).unwrap();

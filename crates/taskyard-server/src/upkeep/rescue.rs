@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_of_the_database_clock_condemns_nobody_who_beats() {
+    fn a_jump_of_the_database_clock_condemns_no_live_server() {
         let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
         for second in 0..60_u32 {
             let beat = i64::from(second / 5);

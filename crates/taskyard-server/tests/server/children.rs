@@ -136,7 +136,7 @@ async fn neighbours_of_a_killer_end_well() {
 }
 
 #[tokio::test]
-async fn what_is_no_frame_ends_its_child() {
+async fn what_is_not_a_frame_ends_its_child() {
     let world = World::new().await;
     let _server = server(&world, |config| config.workers = 1).await;
     let junk: TaskRef<i64> = add(&world, "junk", 0, 0);

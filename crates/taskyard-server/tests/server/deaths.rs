@@ -210,7 +210,7 @@ async fn a_child_that_dies_amid_it_is_followed_by_another_and_not_for_ever() {
 
 /// The hook may have been the cause: no task is charged.
 #[tokio::test]
-async fn a_hook_that_kills_its_child_is_no_tasks_crash() {
+async fn a_hook_that_kills_its_child_does_not_count_as_a_crash_of_a_task() {
     let world = World::new().await;
     let (directory, gate) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let open = gate.path().join("open");

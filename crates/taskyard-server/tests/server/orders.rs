@@ -135,7 +135,7 @@ async fn an_order_that_fits_no_queues_is_refused() {
 
 /// Checked by the start times that the database has recorded.
 #[tokio::test]
-async fn a_rate_holds_over_two_servers_and_nobody_has_to_ring() {
+async fn a_rate_holds_over_two_servers_without_notifications() {
     let world = World::new().await;
     let rate = Rate::new(20, Duration::from_secs(1)).unwrap();
     world.client.rate_queue("mails", Some(rate)).await.unwrap();

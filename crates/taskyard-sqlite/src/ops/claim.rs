@@ -162,10 +162,10 @@ fn judge(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>, expected: TaskState) -> Judge
 }
 
 fn read_runnable(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>) -> Result<Runnable, String> {
-    let id: TaskId = codec::id(row, 1).ok_or("its id is no UUID")?;
-    let kind = row.get::<_, String>(2).ok().filter(|kind| !kind.is_empty()).ok_or("its kind is no text")?;
-    let queue = row.get::<_, String>(4).map_err(|_| "its queue is no text")?;
-    let payload = bytes(row, 5).ok_or("its payload is no text or bytes")?;
+    let id: TaskId = codec::id(row, 1).ok_or("its id is not a UUID")?;
+    let kind = row.get::<_, String>(2).ok().filter(|kind| !kind.is_empty()).ok_or("its kind is not a text")?;
+    let queue = row.get::<_, String>(4).map_err(|_| "its queue is not a text")?;
+    let payload = bytes(row, 5).ok_or("its payload is neither text nor bytes")?;
     let retry = match opt_text(row, 8) {
         None => RetryPolicy::default(),
         Some(policy) => serde_json::from_str(&policy).map_err(|error| format!("its retry policy: {error}"))?,
@@ -173,7 +173,7 @@ fn read_runnable(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>) -> Result<Runnable, S
     let timeout = match opt_int(row, 9) {
         Some(ms) => Some(u64::try_from(ms).map_err(|_| "its timeout is negative")?),
         None if row.get_ref(9).is_ok_and(|value| value != rusqlite::types::ValueRef::Null) => {
-            return Err("its timeout is no number".into());
+            return Err("its timeout is not a number".into());
         }
         None => None,
     };

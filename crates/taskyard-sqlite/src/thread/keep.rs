@@ -56,7 +56,7 @@ impl Writer {
         if let (Some(connection), Some(stamp)) = (&self.connection, self.file.stamp()) {
             self.content.is_intact(connection, &self.place.path, stamp);
         }
-        let mut wake = self.wake.lock().expect("nobody panics while holding it");
+        let mut wake = self.wake.lock().expect("no code panics while it holds this");
         if wake.is_none() {
             *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
         }

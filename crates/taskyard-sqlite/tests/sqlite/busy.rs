@@ -70,7 +70,7 @@ async fn an_exclusive_lock_of_another_program_is_waited_for() {
 
 /// While one store writes without a pause, a write of another store is executed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_busy_writer_starves_nobody() {
+async fn a_busy_writer_starves_no_other() {
     let place = Place::new();
     let (busy, other) = (place.store().await, place.store().await);
     let (stop, stopped) = tokio::sync::watch::channel(false);

@@ -28,7 +28,7 @@ pub fn spawn(part: &str, file: &Path) -> Child {
 
 /// Runs a part as an unprivileged user and returns its output. `None` if this is not root or there is no `setpriv`:
 /// permissions cannot be tested then.
-pub fn as_nobody(part: &str, file: &Path) -> Option<String> {
+pub fn as_unprivileged_user(part: &str, file: &Path) -> Option<String> {
     static COPIES: AtomicU32 = AtomicU32::new(0);
     if std::fs::metadata("/proc/self").map(|found| std::os::unix::fs::MetadataExt::uid(&found)).ok()? != 0 {
         return None;

@@ -57,7 +57,7 @@ async fn the_projects_own_directory_is_made() {
 }
 
 #[tokio::test]
-async fn a_directory_is_no_file() {
+async fn a_directory_is_not_a_file() {
     let place = Place::new();
     std::fs::create_dir(place.file()).unwrap();
     assert!(matches!(SqliteStore::open(place.file()).await, Err(Error::File { .. })));
@@ -86,7 +86,7 @@ async fn a_directory_that_cannot_be_written_is_named() {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o555)).unwrap();
     std::fs::set_permissions(place.file(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let before = snapshot(directory);
-    let said = child::as_nobody("open", &place.file());
+    let said = child::as_unprivileged_user("open", &place.file());
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
     let Some(said) = said else { return };
     assert!(said.contains("code=file") && said.contains("must be writable"), "{said}");
@@ -101,7 +101,7 @@ async fn a_file_that_cannot_be_written_is_named() {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(place.file(), std::fs::Permissions::from_mode(0o444)).unwrap();
     let before = snapshot(directory);
-    let Some(said) = child::as_nobody("open", &place.file()) else { return };
+    let Some(said) = child::as_unprivileged_user("open", &place.file()) else { return };
     assert!(said.contains("code=file") && said.contains("cannot be written"), "{said}");
     assert!(snapshot(directory) == before, "a file was touched");
 }

@@ -21,7 +21,7 @@ pub(super) async fn one_that_never_ran_has_none(yard: Yard) {
     yard.cancel(cancelled).await;
     server.fail(&server.claim_one().await).await;
     yard.assert_state(child, TaskState::Failed).await;
-    assert!(yard.attempts(child).await.is_empty(), "a parent's failure is no attempt");
+    assert!(yard.attempts(child).await.is_empty(), "a parent's failure is not an attempt");
     assert!(yard.attempts(cancelled).await.is_empty());
 }
 

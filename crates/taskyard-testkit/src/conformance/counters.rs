@@ -125,7 +125,7 @@ pub(super) async fn crashes_make_it_run_alone_then_dead(yard: Yard) {
     assert_eq!(counters(&yard, claimed.id).await, [3, 0, 0, 3]);
 }
 
-pub(super) async fn a_death_beside_others_blames_nobody(yard: Yard) {
+pub(super) async fn a_death_beside_others_is_counted_for_none(yard: Yard) {
     let server = yard.server().await;
     let claimed = yard.start(&server, task()).await;
     let reply = server.finish(&claimed, Outcome::Beside).await;

@@ -163,7 +163,7 @@ pub(super) async fn who_dies_again_is_told_again(yard: Yard) {
     let claimed = server.claim_one().await;
     server.fail(&claimed).await;
     let other = yard.server().await;
-    assert_eq!(yard.take(&other).await, [told], "and whoever told of the first death has nothing of the second");
+    assert_eq!(yard.take(&other).await, [told], "the server that reported the first death does not report the second");
     assert_eq!(yard.told(&server, &[told]).await, 0);
 }
 

@@ -112,7 +112,7 @@ pub(super) async fn a_zombie_changes_nothing(yard: Yard) {
 }
 
 /// Until its tasks are rescued, a late server may still finish them, because no other server has them.
-pub(super) async fn a_lapsed_server_that_nobody_rescued_may_finish(yard: Yard) {
+pub(super) async fn a_lapsed_server_that_was_not_rescued_may_finish(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
     let claimed = start(&yard, &server).await;

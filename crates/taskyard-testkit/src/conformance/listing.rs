@@ -106,7 +106,7 @@ pub(super) async fn a_selection_takes_every_filter(yard: Yard) {
 }
 
 /// Filters are arbitrary texts: each matches itself and nothing else.
-pub(super) async fn filters_are_no_patterns(yard: Yard) {
+pub(super) async fn filters_are_not_patterns(yard: Yard) {
     let plain = yard.add(NewTask { tags: vec!["plain".into()], kind: "plain".into(), ..in_queue("plain") }).await;
     for text in ["%", "_____", "pl%", "' or 1=1 --", "{plain}", "\"plain\"", "PLAIN", "", "plain "] {
         for filter in [

@@ -63,7 +63,7 @@ pub(super) async fn a_batch_and_the_store_at_once(yard: Yard) {
     yard.assert_state(child.id, TaskState::Enqueued).await;
 }
 
-pub(super) async fn a_done_parent_is_no_reason_to_wait(yard: Yard) {
+pub(super) async fn a_done_parent_is_not_waited_for(yard: Yard) {
     let server = yard.server().await;
     let parent = yard.ended(&server, TaskState::Done).await;
     let child = yard.add(child_of(&[parent])).await;

@@ -42,7 +42,7 @@ pub(super) async fn the_last_two_at_the_same_moment(yard: Yard) {
     }
 }
 
-pub(super) async fn a_retry_of_the_parent_is_no_failure_yet(yard: Yard) {
+pub(super) async fn a_retry_of_the_parent_is_not_a_failure_yet(yard: Yard) {
     let server = yard.server().await;
     let parent = yard.start(&server, task()).await;
     let child = yard.add(child_of(&[parent.id])).await;

@@ -222,7 +222,7 @@ pub(super) async fn priority_holds_over_lanes(yard: Yard) {
     yard.store.set_concurrency("mails", Some(5)).await.unwrap();
     let urgent = NewTask { priority: 9, ..in_queue("mails") };
     yard.add_all(&[task(), urgent.clone()]).await;
-    assert_eq!(server.claim_one().await.id, urgent.id, "a queue with a limit is no second-class queue");
+    assert_eq!(server.claim_one().await.id, urgent.id, "a limit of a queue does not affect its rank");
 }
 
 pub(super) async fn a_filter_by_queue_keeps_to_the_limit(yard: Yard) {

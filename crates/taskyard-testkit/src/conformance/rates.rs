@@ -222,7 +222,7 @@ pub(super) async fn what_must_run_alone_keeps_to_it(yard: Yard) {
     assert_eq!(server.claim_alone().await.map(|claimed| claimed.id), Some(lost));
     let again = yard.add(in_queue("mails")).await;
     let reply = server.claim_with(&crate::factory::request(server.id, 10)).await;
-    assert!(reply.tasks.is_empty() && !reply.alone_waiting, "{again} waits for its start, and nobody for it");
+    assert!(reply.tasks.is_empty() && !reply.alone_waiting, "{again} waits for its start, and no server waits for it");
     assert_eq!(yard.promote().await.next_start, Some(SECOND * 3_600));
     server.done(&first).await;
 }

@@ -261,7 +261,7 @@ pub(super) async fn retention_by_number_spares_parents_and_the_young(yard: Yard)
     let old = yard.add(NewTask { queue: "free".into(), ..task() }).await;
     server.done(&server.claim_queue("free", 1).await[0]).await;
     yard.advance(AUTO_REMOVE_AFTER - SECOND).await;
-    assert_eq!(prune_surplus(&yard, 1, 0).await, 0, "somebody may be waiting for it");
+    assert_eq!(prune_surplus(&yard, 1, 0).await, 0, "a client may be waiting for it");
     yard.advance(SECOND).await;
     let newest = yard.add(NewTask { queue: "free".into(), ..task() }).await;
     let server = yard.server().await;

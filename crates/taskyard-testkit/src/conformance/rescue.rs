@@ -63,7 +63,7 @@ pub(super) async fn a_beat_since_the_suspicion_saves_it(yard: Yard) {
     assert!(yard.beat_of(server.id).await.lapsed);
     for overdue in [false, true] {
         let report = yard.store.rescue(server.id, before, overdue).await.unwrap();
-        assert_eq!(report.tasks, 0, "an old counter is no evidence");
+        assert_eq!(report.tasks, 0, "an old counter is not evidence");
     }
     yard.assert_state(claimed.id, TaskState::Doing).await;
 }

@@ -78,7 +78,7 @@ pub(super) async fn one_that_left_is_gone(yard: Yard) {
     assert_eq!(alive, [other.id]);
     assert!(!yard.store.beats().await.unwrap().iter().any(|seen| seen.server == server.id && !seen.dead));
     yard.assert_state(id, TaskState::Enqueued).await;
-    yard.store.server_leave(server.id).await.expect("leaving twice is no error");
+    yard.store.server_leave(server.id).await.expect("leaving twice is not an error");
 }
 
 pub(super) async fn a_stranger_beats_in_vain(yard: Yard) {

@@ -114,7 +114,7 @@ pub(super) async fn concurrent_promoters_move_each_once(yard: Yard) {
     assert_eq!(moved + yard.promote().await.enqueued, 900);
 }
 
-pub(super) async fn a_far_future_is_no_trouble(yard: Yard) {
+pub(super) async fn times_far_in_the_future_are_accepted(yard: Yard) {
     yard.freeze().await;
     let year = Duration::from_secs(365 * 86_400);
     let id = yard.add(delayed(100 * year)).await;

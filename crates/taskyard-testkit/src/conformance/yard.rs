@@ -258,7 +258,7 @@ impl Yard {
                 self.stop(claimed.id).await;
                 server.finish(&claimed, Outcome::Interrupted).await;
             }
-            other => panic!("{other} is no final state"),
+            other => panic!("{other} is not a final state"),
         }
         self.assert_state(claimed.id, state).await;
         claimed.id

@@ -208,11 +208,11 @@ impl Pair {
     }
 
     async fn add_orphan(&mut self) -> Result<(), String> {
-        let (fresh, orphan, nobody) = (self.new_task(), self.new_task(), self.new_task());
-        let batch = [Addition::new(fresh), Addition { parents: vec![fresh, nobody], ..Addition::new(orphan) }];
-        same("add", Err(AddError::UnknownParent(orphan, nobody)), self.db.add(&batch))?;
+        let (fresh, orphan, missing) = (self.new_task(), self.new_task(), self.new_task());
+        let batch = [Addition::new(fresh), Addition { parents: vec![fresh, missing], ..Addition::new(orphan) }];
+        same("add", Err(AddError::UnknownParent(orphan, missing)), self.db.add(&batch))?;
         let real: Vec<_> = batch.iter().map(|new| self.names.addition(new)).collect();
-        let (task, parent) = (self.names.task(orphan), self.names.task(nobody));
+        let (task, parent) = (self.names.task(orphan), self.names.task(missing));
         let expected = taskyard_core::Error::UnknownParent { task, parent };
         same("add", Some(expected), self.store.add(&real).await.err())
     }

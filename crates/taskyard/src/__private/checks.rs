@@ -40,7 +40,7 @@ impl<E: Into<TaskError>> BodyError for E {}
 
 /// A return type that includes an error.
 #[diagnostic::on_unimplemented(
-    message = "`retry_if` asks about the error of a task, and `{Self}` is no `Result`",
+    message = "`retry_if` asks about the error of a task, and `{Self}` is not a `Result`",
     label = "return a `Result`, or leave `retry_if` out"
 )]
 pub trait Fallible {}

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_to_write_is_refused_with_what_to_write() {
+    fn what_is_not_a_writable_file_is_refused_with_what_to_write() {
         for (address, part) in [
             ("sqlite::memory:", "sqlite:queue.db"),
             ("sqlite://:memory:", "sqlite:queue.db"),

@@ -258,7 +258,7 @@ async fn a_life_is_told_in_order_and_numbers_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_back_is_told_what_he_missed() {
+async fn a_watcher_that_returns_receives_the_events_it_missed() {
     let (table, hub) = hub();
     let mut task = Task::new(&table);
     let first = next(&mut watch(&hub, &task, None)).await;
@@ -295,7 +295,7 @@ async fn whoever_comes_back_is_told_what_he_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_begins_with_what_is_true_then() {
+async fn a_watcher_begins_with_the_current_state() {
     let (table, hub) = hub();
     let mut task = Task::new(&table);
     // Each watcher joins when the poller has the previous state of the task, and leaves again, as a polling client
@@ -467,7 +467,7 @@ async fn a_thousand_watchers_are_one_look_each_round() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = table.looks.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(table.looks.load(Ordering::SeqCst), before, "nobody watches");
+    assert_eq!(table.looks.load(Ordering::SeqCst), before, "no watcher is left");
 }
 
 #[tokio::test(start_paused = true)]
@@ -511,7 +511,7 @@ async fn a_row_that_cannot_be_read_ends_its_own_watches_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn if_looking_breaks_nobody_waits_for_ever() {
+async fn if_polling_fails_no_watcher_waits_for_ever() {
     let (table, hub) = hub();
     let (task, deadly) = (Task::new(&table), Task::new(&table));
     let mut live = watch(&hub, &task, None);

@@ -35,7 +35,7 @@ const KIND_BEFORE: &str = "mail.looked";
 
 /// Arguments with the names of options do not affect the options.
 #[task(queue = QUEUE, priority = 1)]
-async fn arguments_are_no_options(queue: String, priority: String) -> String {
+async fn arguments_are_not_options(queue: String, priority: String) -> String {
     queue + &priority
 }
 
@@ -64,7 +64,7 @@ async fn options_take_expressions() {
         record_of(listed()).await.timeout_ms,
         Some(u64::try_from(Duration::from_millis(250).as_millis()).unwrap())
     );
-    let record = record_of(arguments_are_no_options("a".into(), "b".into())).await;
+    let record = record_of(arguments_are_not_options("a".into(), "b".into())).await;
     assert_eq!((record.queue.as_str(), record.priority), ("mail", 1));
     assert_eq!(super::run(sees_its_module()).await.unwrap(), 3 + KIND.len());
     let (queue, _directory) = queue().await;
