@@ -19,10 +19,10 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use self::arrays::Arrays;
+use crate::inner::Inner;
 use crate::notify;
 use crate::pool::{Interrupted, Params, Role, Transaction, rerunning};
 use crate::row::get;
-use crate::store::Inner;
 
 const SQL: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
                    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";

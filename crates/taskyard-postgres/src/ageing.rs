@@ -7,9 +7,9 @@ use taskyard_core::store::{AgeReport, STEP_ROWS_MAX};
 use tokio_postgres::types::Type;
 
 use crate::control;
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{get, interval};
-use crate::store::Inner;
 use crate::text::micros;
 
 /// Maximum number of rows in one step that stores promotion times.

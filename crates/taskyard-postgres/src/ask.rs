@@ -8,9 +8,9 @@ use taskyard_core::{Result, ServerId, TaskId, TaskRecord, TaskState};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{count, failure, get, instant, interval, number, rate, record, state};
-use crate::store::Inner;
 
 const GET: &str = include_str!("sql/task/get.sql");
 const PRESENT: &str = include_str!("sql/task/present.sql");

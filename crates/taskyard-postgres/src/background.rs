@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
-use crate::store::{Inner, PostgresStore};
+use crate::inner::Inner;
+use crate::store::PostgresStore;
 use crate::{listen, notify};
 
 impl PostgresStore {

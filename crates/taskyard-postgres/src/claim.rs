@@ -13,9 +13,9 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::finish;
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{get, number, policy};
-use crate::store::Inner;
 
 const HAS_PARENTS: i32 = 1;
 const EXPIRED: i32 = 2;

@@ -8,9 +8,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{get, state};
-use crate::store::Inner;
 use crate::text::{clean, micros};
 use crate::upkeep;
 

@@ -6,9 +6,9 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::finish;
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{get, instant};
-use crate::store::Inner;
 use crate::text::clean;
 
 const ASIDE: &str = include_str!("sql/end/aside.sql");

@@ -8,7 +8,7 @@ use tokio_postgres::error::DbError;
 use uuid::Uuid;
 
 use crate::address::Address;
-use crate::migrate;
+use crate::migrations;
 
 /// Classification of an SQLSTATE by cause and remedy. Every decision of this crate about an error code goes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ fn of_report(report: Report<'_>) -> Error {
         }
         "55P03" => return Error::Locked(message),
         "3F000" | "42P01" | "42883" if message.contains("taskyard") => {
-            return Error::SchemaTooOld { found: 0, needed: migrate::known() };
+            return Error::SchemaTooOld { found: 0, needed: migrations::known() };
         }
         "23505" if report.constraint == Some("task_pkey") => {
             let id = report.detail.and_then(|detail| {

@@ -12,10 +12,10 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use self::columns::{Any, Logs, contexts, result};
+use crate::inner::Inner;
 use crate::locks;
 use crate::pool::{Interrupted, Role, rerunning};
 use crate::row::{get, state};
-use crate::store::Inner;
 
 // Arguments are evaluated before the function is called, so `lock_timeout` is set when it runs, without another round
 // trip. The setting is local to the transaction: behind a connection pooler it does not leak into another client's

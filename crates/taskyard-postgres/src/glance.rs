@@ -9,9 +9,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{get, instant, number, state};
-use crate::store::Inner;
 
 const GLANCE: &str = include_str!("sql/task/glance.sql");
 

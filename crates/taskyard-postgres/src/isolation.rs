@@ -4,9 +4,9 @@
 //! a database may set another level as its default (`default_transaction_isolation`): transactions of several round
 //! trips name their level when they begin, and single statements use the default of their connection.
 
+use crate::inner::Inner;
 use crate::options::Options;
 use crate::pool::Role;
-use crate::store::Inner;
 
 pub(crate) const READ_COMMITTED: &str = "read committed";
 

@@ -17,8 +17,8 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::address::Address;
+use crate::inner::Inner;
 use crate::pool::{Role, backoff};
-use crate::store::Inner;
 use crate::{connect, notify};
 
 const PROBE_EACH: Duration = Duration::from_secs(10);

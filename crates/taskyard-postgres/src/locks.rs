@@ -12,9 +12,9 @@ use taskyard_core::{Error, Result, TaskId};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::get;
-use crate::store::Inner;
 
 /// Time that a write waits for a lock, as a value of `lock_timeout`. Other writes on its connection wait as long.
 pub(crate) const WAIT: &str = "250ms";

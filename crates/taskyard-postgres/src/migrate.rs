@@ -1,4 +1,4 @@
-//! The versions of the schema, and the runner that migrates a database to this program's version.
+//! The runner that migrates a database to this program's version of the schema; `migrations.rs` lists the versions.
 //!
 //! Each migration is one transaction under a lock on the table `migration`: of many processes that start at once, one
 //! does the work and the others find it done; a process killed in the middle leaves no trace. Only a role that may
@@ -19,30 +19,12 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::functions::{self, Build, FUNCTIONS, REVOKE, SHOWN, VIEW_NAMES, VIEWS};
+use crate::inner::Inner;
+use crate::migrations::{BASE, MIGRATIONS, known};
 use crate::options::Options;
 use crate::pool::Role;
 use crate::row::get;
-use crate::store::Inner;
 use crate::{connect, failure, owners};
-
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("0001_tables", include_str!("migrations/0001_tables.sql")),
-    ("0002_schedules", include_str!("migrations/0002_schedules.sql")),
-    ("0003_queues", include_str!("migrations/0003_queues.sql")),
-    ("0004_deaths", include_str!("migrations/0004_deaths.sql")),
-    ("0005_reasons", include_str!("migrations/0005_reasons.sql")),
-    ("0006_rates", include_str!("migrations/0006_rates.sql")),
-    ("0007_refused", include_str!("migrations/0007_refused.sql")),
-    ("0008_checks", include_str!("migrations/0008_checks.sql")),
-    ("0009_added_by", include_str!("migrations/0009_added_by.sql")),
-    ("0010_encodings", include_str!("migrations/0010_encodings.sql")),
-    ("0011_ends", include_str!("migrations/0011_ends.sql")),
-    ("0012_kinds", include_str!("migrations/0012_kinds.sql")),
-    ("0013_tags", include_str!("migrations/0013_tags.sql")),
-    ("0014_turn", include_str!("migrations/0014_turn.sql")),
-    ("0015_set_back", include_str!("migrations/0015_set_back.sql")),
-];
-const BASE: &str = include_str!("migrations/base.sql");
 
 /// Returns whether all functions exist and none may be called by every role, as a function without recorded privileges
 /// may.
@@ -68,11 +50,6 @@ const LOCK: &str = "LOCK TABLE taskyard.migration IN SHARE ROW EXCLUSIVE MODE";
 /// Maximum number of times a migration begins again because another transaction has created the schema in the meantime.
 /// Once the schema exists, it stays.
 const BEGINS_MAX: usize = 5;
-
-/// Returns this program's version of the schema.
-pub(crate) fn known() -> i64 {
-    MIGRATIONS.len() as i64
-}
 
 /// The installed schema, as far as it can be read without the right to change anything.
 struct Found {

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
+use crate::inner::Inner;
 use crate::pool::Role;
-use crate::store::Inner;
 
 /// Channel: tasks reached a final state.
 pub(crate) const FINISHED: &str = "taskyard_finished";

@@ -13,9 +13,9 @@
 use taskyard_core::{Error, Result};
 use tokio_postgres::Row;
 
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::get;
-use crate::store::Inner;
 
 /// Returns the first object whose owner is not trusted, the schema itself before its contents. Uses only names of the
 /// catalog.

@@ -15,7 +15,7 @@ use taskyard_core::{Error, Result};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::store::Inner;
+use crate::inner::Inner;
 use crate::{connect, failure};
 
 /// Time limit: an operator waits for the result, and a longer statement is better run with `psql`.

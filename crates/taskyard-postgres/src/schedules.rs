@@ -16,10 +16,10 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::add;
+use crate::inner::Inner;
 use crate::notify::SCHEDULE;
 use crate::pool::{Interrupted, Role, Transaction, rerunning};
 use crate::row::{get, instant, interval, number};
-use crate::store::Inner;
 use crate::text::{clean, micros};
 
 const GET: &str = include_str!("sql/schedule/get.sql");

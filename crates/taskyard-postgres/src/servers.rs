@@ -10,9 +10,9 @@ use taskyard_core::{Result, ServerId, TaskId, Timestamp, Token};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{count, get, instant};
-use crate::store::Inner;
 use crate::text::{clean, millis};
 
 const LIST: &str = include_str!("sql/server/list.sql");

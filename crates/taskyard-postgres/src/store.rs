@@ -1,8 +1,8 @@
 //! [`PostgresStore`]: implements the `Store` trait; each method delegates to the module of its subject.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
@@ -16,14 +16,12 @@ use taskyard_core::store::{
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
 use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp, Token};
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use tokio_postgres::types::Type;
 
 use crate::address::Address;
-use crate::notify::{News, Notifier};
+use crate::inner::Inner;
 use crate::options::Options;
-use crate::pool::{Pool, Role};
+use crate::pool::Role;
 use crate::row::get;
 use crate::{
     add, ageing, ask, claim, control, ends, finish, glance, isolation, migrate, notify, schedules, servers, upkeep,
@@ -33,101 +31,6 @@ use crate::{
 #[derive(Debug)]
 pub struct PostgresStore {
     pub(crate) inner: Arc<Inner>,
-}
-
-/// State shared by the store and its two background tasks.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub pool: Pool,
-    pub options: Options,
-    pub bells: Bells,
-    /// Whether LISTEN works now.
-    pub hears: AtomicBool,
-    pub notifier: Notifier,
-    pub listen_address: Address,
-    /// Whether the two background tasks run.
-    pub listening: AtomicBool,
-    /// Whether all connections of a server have once been open at the same time.
-    pub admitted: AtomicBool,
-    pub telling: AtomicBool,
-    /// Whether this store claims tasks, and so has to be notified of new ones.
-    pub claims: watch::Sender<bool>,
-    /// When the parts of `ready` were last checked.
-    pub turned: Mutex<Option<Instant>>,
-    /// Time of the last search for rows of ageing queues that store no promotion time.
-    pub strays: Mutex<Option<Instant>>,
-    /// Claims skip locked rows until this time.
-    around_locks: Mutex<Option<Instant>>,
-    /// Number of claims that have failed since the last success.
-    pub claims_failed: AtomicU32,
-    pub background: Mutex<Vec<AbortHandle>>,
-}
-
-impl Inner {
-    pub fn new(address: Address, listen_address: Address, options: Options) -> Self {
-        Self {
-            pool: Pool::new(address, options.pool_size, options.answer_max),
-            options,
-            bells: Bells::default(),
-            hears: AtomicBool::new(false),
-            notifier: Notifier::default(),
-            listen_address,
-            listening: AtomicBool::new(false),
-            admitted: AtomicBool::new(false),
-            telling: AtomicBool::new(false),
-            claims: watch::Sender::new(false),
-            turned: Mutex::new(None),
-            strays: Mutex::new(None),
-            around_locks: Mutex::new(None),
-            claims_failed: AtomicU32::new(0),
-            background: Mutex::new(Vec::new()),
-        }
-    }
-
-    /// Announces new work: to waiters of this store at once, and to other processes through NOTIFY.
-    pub fn tell_work(&self) {
-        self.bells.work.ring();
-        self.tell(News::Work);
-    }
-
-    pub fn tell_finished(&self) {
-        self.bells.finished.ring();
-        self.tell(News::Finished);
-    }
-
-    pub fn tell_signal(&self) {
-        self.bells.signal.ring();
-        self.tell(News::Signal);
-    }
-
-    /// Returns whether claims skip locked rows now.
-    pub fn claims_around_locks(&self) -> bool {
-        let until = *self.around_locks.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    pub fn claim_around_locks(&self, within: Duration) {
-        *self.around_locks.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + within);
-    }
-
-    pub fn ring_all(&self) {
-        self.bells.work.ring();
-        self.bells.finished.ring();
-        self.bells.signal.ring();
-        self.bells.schedules.ring();
-    }
-
-    fn tell(&self, news: News) {
-        if self.options.notify {
-            self.notifier.tell(news);
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.stop_background();
-    }
 }
 
 impl PostgresStore {

@@ -11,9 +11,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use crate::inner::Inner;
 use crate::pool::Role;
 use crate::row::{count, get, interval};
-use crate::store::Inner;
 use crate::text::micros;
 
 fn size(row: &Row, column: usize) -> Result<usize> {
