@@ -23,7 +23,6 @@ use std::time::Duration;
 
 pub use ask::{Answering, Ask, DeadAsk, Draft, QueueAsk, ScheduleAsk};
 pub use call::Call;
-pub(crate) use call::check as check_task;
 use create_hooks::CreateHooks;
 pub use create_hooks::PendingTask;
 pub use dead::DeadEdit;

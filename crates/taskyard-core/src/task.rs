@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::payload::shown;
 use crate::retry::RetryPolicy;
 use crate::state::{OnParentFailure, Runtime};
+use crate::time::{check_duration, check_instant};
 use crate::words::words;
-use crate::{ServerId, TaskId, TaskState, Timestamp, WaitReason};
+use crate::{Limits, Result, ServerId, TaskId, TaskState, Timestamp, WaitReason};
 
 /// Earliest start of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -119,6 +120,43 @@ impl NewTask {
             at_most_once: false,
             tags: Vec::new(),
         }
+    }
+
+    /// Refuses a task that can never be stored, and removes parents that are named twice.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a value outside of its range or a payload of another
+    /// shape, [`Error::OverLimit`](crate::Error::OverLimit) for a part that is too large, and
+    /// [`Error::NotRepresentable`](crate::Error::NotRepresentable) for a context that is not a JSON object.
+    pub(crate) fn check(&mut self, limits: &Limits) -> Result<()> {
+        limits.check_name("kind", &self.kind)?;
+        limits.check_name("queue", &self.queue)?;
+        if let Some(name) = &self.name {
+            limits.check_name("name", name)?;
+        }
+        limits.check_tags(&self.tags)?;
+        if let Some(unique) = &self.unique {
+            limits.check_name("unique key", &unique.key)?;
+        }
+        crate::payload::check_foreign(&self.payload, limits)?;
+        if let Some(context) = &self.context {
+            crate::context::Context::from_bytes(context)?.to_bytes(limits)?;
+        }
+        check_duration(
+            "delay",
+            match self.start {
+                Start::After(delay) => Some(delay),
+                _ => None,
+            },
+        )?;
+        if let Start::At(at) = self.start {
+            check_instant("run_at", at)?;
+        }
+        check_duration("expires", self.expires)?;
+        check_duration("timeout", self.timeout)?;
+        let mut seen = std::collections::HashSet::new();
+        self.parents.retain(|parent| seen.insert(*parent));
+        Ok(())
     }
 
     /// Returns which of its parts are plain JSON, as the stores record it: bits of the module `plain`.

@@ -30,6 +30,22 @@ pub(crate) fn check_instant(what: &'static str, at: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// A hundred years: a longer duration is a mistake in the unit, and would exceed the databases' range of instants.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// Refuses a duration of more than a hundred years.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] that names `what`.
+pub(crate) fn check_duration(what: &'static str, duration: Option<Duration>) -> Result<()> {
+    match duration {
+        Some(duration) if duration > DURATION_MAX => {
+            Err(Error::InvalidArgument { what, why: format!("{} s is over a hundred years", duration.as_secs()) })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns `timestamp` as microseconds since the Unix epoch.
 #[must_use]
 pub fn to_micros(timestamp: Timestamp) -> i64 {

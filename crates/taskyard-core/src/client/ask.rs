@@ -417,7 +417,7 @@ impl Draft {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             seal(&mut task, &self.blobs, keys, now.map_or(0, |now| now.as_secs()))?;
         }
-        super::call::check(&mut task, limits)?;
+        task.check(limits)?;
         Ok(task)
     }
 }

@@ -136,7 +136,7 @@ impl<T> Call<T> {
         };
         task.retry.max_retries = self.max_retries.unwrap_or(config.max_retries);
         task.timeout = self.timeout.unwrap_or(config.timeout).filter(|timeout| !timeout.is_zero());
-        check(&mut task, &config.limits)?;
+        task.check(&config.limits)?;
         Ok(task)
     }
 
@@ -271,49 +271,5 @@ impl<T> Call<T> {
     /// Adds a tag to filter by; may be called repeatedly.
     pub fn tag(self, tag: impl Into<String>) -> Self {
         self.with(|task| task.tags.push(tag.into()))
-    }
-}
-
-/// Refuses a task that can never be stored, before it is pushed.
-pub(crate) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
-    limits.check_name("kind", &task.kind)?;
-    limits.check_name("queue", &task.queue)?;
-    if let Some(name) = &task.name {
-        limits.check_name("name", name)?;
-    }
-    limits.check_tags(&task.tags)?;
-    if let Some(unique) = &task.unique {
-        limits.check_name("unique key", &unique.key)?;
-    }
-    crate::payload::check_foreign(&task.payload, limits)?;
-    if let Some(context) = &task.context {
-        crate::context::Context::from_bytes(context)?.to_bytes(limits)?;
-    }
-    check_range(
-        "delay",
-        match task.start {
-            Start::After(delay) => Some(delay),
-            _ => None,
-        },
-    )?;
-    if let Start::At(at) = task.start {
-        crate::time::check_instant("run_at", at)?;
-    }
-    check_range("expires", task.expires)?;
-    check_range("timeout", task.timeout)?;
-    let mut seen = std::collections::HashSet::new();
-    task.parents.retain(|parent| seen.insert(*parent));
-    Ok(())
-}
-
-/// A hundred years: a longer duration is a mistake in the unit, and would exceed the databases' range of instants.
-const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
-
-pub(super) fn check_range(what: &'static str, duration: Option<Duration>) -> Result<()> {
-    match duration {
-        Some(duration) if duration > DURATION_MAX => {
-            Err(Error::InvalidArgument { what, why: format!("{} s is over a hundred years", duration.as_secs()) })
-        }
-        _ => Ok(()),
     }
 }

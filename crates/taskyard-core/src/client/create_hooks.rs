@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Call, Client, ClientConfig, check_task, stored};
+use super::{Call, Client, ClientConfig, stored};
 use crate::context::Context;
 use crate::store::Added;
 use crate::task::NewTask;
@@ -148,7 +148,7 @@ impl Client {
         let mut task = call.into_task(config)?;
         if !self.hooks.are_none() {
             self.hooks.before(&mut task)?;
-            check_task(&mut task, &config.limits)?;
+            task.check(&config.limits)?;
         }
         Ok(task)
     }

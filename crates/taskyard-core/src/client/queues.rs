@@ -97,7 +97,7 @@ impl Client {
             if every < AGEING_MIN {
                 return Err(Error::InvalidArgument { what: "ageing", why: format!("{every:?} is under a second") });
             }
-            super::call::check_range("ageing", Some(every))?;
+            crate::time::check_duration("ageing", Some(every))?;
         }
         self.open_store()?.set_ageing(queue, every).await
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::client::check_task;
 use crate::state::Runtime;
 use crate::task::{NewTask, Start, plain};
 use crate::time::limit_millis;
@@ -44,7 +43,7 @@ pub(super) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
     if task.start != Start::Now {
         return refuse("delay", "the schedule says when its task starts: put the time into its rule");
     }
-    check_task(task, limits)
+    task.check(limits)
 }
 
 /// Returns the options as JSON text.
