@@ -29,13 +29,15 @@ pub(crate) struct Fault {
     pub(crate) help: String,
 }
 
+/// Maximum length of the text in bytes. A list of all values of all fields is shorter.
+pub(crate) const TEXT_MAX: usize = 1_000;
 /// Number of bytes of an overlong text that an error contains.
 const SHOWN: usize = 60;
 
 impl CronError {
     pub(crate) fn new(text: &str, mut fault: Fault) -> CronError {
         let mut kept = text.len();
-        if kept > crate::parse::TEXT_MAX {
+        if kept > TEXT_MAX {
             // An error about the length of a text must not contain the whole text.
             kept = (0..=SHOWN).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
             fault.span = fault.span.start.min(kept)..fault.span.end.min(kept);

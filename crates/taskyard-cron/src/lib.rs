@@ -81,6 +81,7 @@ mod cron;
 mod days;
 mod error;
 mod field;
+mod field_set;
 #[cfg(test)]
 mod fuzz;
 mod options;

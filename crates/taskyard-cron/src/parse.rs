@@ -11,43 +11,14 @@ use jiff::tz::TimeZone;
 
 use crate::civil::Fields;
 use crate::cron::Cron;
-use crate::days::{Days, OfMonth, OfWeek, bits};
-use crate::error::{CronError, Fault};
+use crate::days::{Days, bits};
+use crate::error::{CronError, Fault, TEXT_MAX};
 use crate::field::{Field, month_name};
+use crate::field_set::FieldSet;
 use crate::warning::warnings;
 use crate::{Options, Rule};
 
-/// Maximum length of the text in bytes. A list of all values of all fields is shorter.
-pub(crate) const TEXT_MAX: usize = 1_000;
-
 const FIVE: &str = "five fields are minute, hour, day-of-month, month, day-of-week; a sixth, for seconds, comes first";
-
-/// The parsed content of one field.
-#[derive(Clone, Debug)]
-pub(crate) struct FieldSet {
-    pub(crate) field: Field,
-    pub(crate) span: Range<usize>,
-    /// The plain values.
-    pub(crate) bits: u64,
-    /// Whether the field is exactly `*` or `?`.
-    pub(crate) star: bool,
-    pub(crate) begins_with_star: bool,
-    pub(crate) of_month: OfMonth,
-    pub(crate) of_week: OfWeek,
-    pub(crate) steps: Vec<Step>,
-}
-
-/// A step as written, for warnings.
-#[derive(Clone, Debug)]
-pub(crate) struct Step {
-    pub(crate) span: Range<usize>,
-    pub(crate) from: u32,
-    /// Number of values that the step applies to.
-    pub(crate) count: u32,
-    pub(crate) by: u32,
-    /// Whether it extends to the end of the field, as in `*/5` and `3/5`.
-    pub(crate) open: bool,
-}
 
 /// Creates a fault about a field.
 pub(crate) fn fault(field: Field, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Fault {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::calendar::month_length;
 use crate::days::{Days, bits};
 use crate::field::Field;
-use crate::parse::{FieldSet, Step};
+use crate::field_set::{FieldSet, Step};
 
 /// A warning about a part of a schedule that is valid but probably not intended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use super::fault;
 use super::hash::hash;
-use super::{FieldSet, Step, fault};
 use crate::Options;
 use crate::error::Fault;
 use crate::field::{Field, weekday_name};
+use crate::field_set::{FieldSet, Step};
 
 /// Parses one field of the text.
 pub(super) fn field(text: &str, field: Field, span: Range<usize>, options: &Options<'_>) -> Result<FieldSet, Fault> {
