@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._codec import register_serializer
 from ._core import __version__
 from ._options import RetryPolicy, Unique
 from ._progress import Progress
 from ._restore import register_aliases
+from ._serializers import register_serializer
 from ._task import Task, task
 from .dependencies import INJECTED, Inject, get_service, register_service, unregister_service
 from .errors import (

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import _codec, _core, _dill, _hints, _identity, _port, _refusals, _resolve, _running
+from . import _codec, _core, _dill, _hints, _identity, _port, _refusals, _resolve, _running, _serializers
 from ._options import OPTIONS, describe, merge
 from ._references import Reference
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
+
+__all__ = ["Call", "as_tasks", "encode_context", "id_text", "not_yet", "parents_of", "prepare", "split_options"]
 
 
 class Call(Reference):
@@ -130,7 +132,7 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         # Plain JSON in every case: the worker converts it by the function's annotations.
         draft["payload"], references = _codec.encode_plain(call.args, call.kwargs)
     elif _identity.is_task_object(function):
-        from ._tasks.travel import describe as describe_object
+        from ._tasks.task_codec import describe as describe_object
 
         options = merge(type(function).__taskyard_options__, options)
         references = []
@@ -199,7 +201,7 @@ def serialize_function(function: Any) -> bytes:
     captured = _refusals.captured(function, recurse)
     for name, value in captured:
         refusal = _refusals.of(type(value))
-        if refusal is not None and refusal.always and not _codec.has_serializer(type(value)):
+        if refusal is not None and refusal.always and not _serializers.has_serializer(type(value)):
             raise NotSerializable(
                 f"{function!r} cannot be serialised: it captures {name}, which is {refusal.why}", hint=refusal.hint
             )

@@ -16,6 +16,18 @@ import types
 import typing
 from typing import Any
 
+__all__ = [
+    "NotFindable",
+    "NotRestorable",
+    "class_name",
+    "find_class",
+    "parts_of",
+    "restored",
+    "restored_type",
+    "stored",
+    "stored_type",
+]
+
 
 def class_name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"

@@ -24,10 +24,28 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _classes, _dataclasses, _dill, _enums, _json, _refusals, _restore, _values
+from . import _classes, _dataclasses, _dill, _enums, _json, _refusals, _restore, _serializers, _values
 from ._classes import class_name
 from ._references import Step, is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
+from .records import Record
+
+__all__ = [
+    "DEFAULT_NESTING",
+    "Blob",
+    "Decoder",
+    "Encoder",
+    "Opened",
+    "Payload",
+    "decode",
+    "decode_call",
+    "encode_call",
+    "encode_plain",
+    "encode_result",
+    "instant",
+    "may_refer",
+    "shown",
+]
 
 DEFAULT_NESTING = 64
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -40,48 +58,6 @@ class Blob(NamedTuple):
     at: int
     python: tuple[int, int]
     body: bytes
-
-
-class _Serializer(NamedTuple):
-    name: str
-    encode: Callable[[Any], Any]
-    decode: Callable[[Any], Any]
-
-
-_serializers: dict[type, _Serializer] = {}
-_serializers_by_name: dict[str, tuple[type, _Serializer]] = {}
-
-
-def register_serializer(
-    cls: type, encode: Callable[[Any], Any], decode: Callable[[Any], Any], *, name: str | None = None
-) -> None:
-    """Registers how values of a class are stored in arguments, results and contexts. Subclasses are not included.
-
-    ``encode(value)`` returns a value that can be stored, which may contain other registered classes; ``decode`` takes
-    that value and returns the object. Register it in every process, in a module that all of them import. ``name`` is
-    the stored name of the class (default ``module:qualname``); keep it when the class moves::
-
-        register_serializer(Money, lambda value: [value.amount, value.currency], lambda item: Money(*item))
-    """
-    serializer = _Serializer(name or class_name(cls), encode, decode)
-    _serializers[cls] = serializer
-    _serializers_by_name[serializer.name] = (cls, serializer)
-
-
-def has_serializer(cls: type) -> bool:
-    """Whether the application has registered a serializer for this very class."""
-    return cls in _serializers
-
-
-def serializer_named(name: str) -> _Serializer:
-    """Returns the serializer with this stored name. Raises ``InvalidArgument`` if there is none."""
-    found = _serializers_by_name.get(name)
-    if found is None:
-        raise InvalidArgument(
-            f"a stored value is of `{name}`, for which this process has no serializer",
-            hint="call taskyard.register_serializer in a module that every process imports",
-        )
-    return found[1]
 
 
 # ---------------------------------------------------------------------------------------------------------- encoding
@@ -124,6 +100,8 @@ class Encoder:
             return self._dict(value, path, depth)
         if cls is tuple:
             return {"$tuple": [self.value(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]}
+        if issubclass(cls, Record):
+            return self._dict(value, path, depth)
         return self._other(value, cls, path, depth)
 
     def _check_text(self, text: str, path: str) -> None:
@@ -152,7 +130,7 @@ class Encoder:
         if self.refers and is_reference(value):
             self.references.append(value)
             return reference(value)
-        serializer = _serializers.get(cls)
+        serializer = _serializers.by_class.get(cls)
         if serializer is not None:
             return {"$object": [serializer.name, self.value(serializer.encode(value), path, depth + 2)]}
         simple = _SIMPLE.get(cls)
@@ -386,7 +364,7 @@ class Decoder:
         return _restore.restored_model(cls, _name(item[0]), given, extra, set(item[2]))
 
     def _object(self, item: Any) -> Any:
-        return serializer_named(item[0]).decode(self.value(item[1]))
+        return _serializers.serializer_named(item[0]).decode(self.value(item[1]))
 
     def _result(self, id: Any) -> Any:
         if id not in self.results:
@@ -505,7 +483,7 @@ def _check_plain(value: Any, path: str, alike: dict[str, str]) -> None:
     if cls is list:
         for place, item in enumerate(value):
             _check_plain(item, f"{path}[{place}]", alike)
-    elif cls is dict:
+    elif cls is dict or issubclass(cls, Record):
         if list(value) == ["$result"] and type(value["$result"]) is str:
             alike[value["$result"]] = path
         for key, item in value.items():

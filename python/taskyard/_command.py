@@ -8,6 +8,8 @@ import sys
 
 from . import _core
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Runs the command line of this process, and ends the process with its exit code."""

@@ -26,6 +26,8 @@ from ._rollbacks import ROLLED_BACK, watch_asyncpg, watch_psycopg
 if TYPE_CHECKING:
     from ._transaction import PendingRef
 
+__all__ = ["watch"]
+
 #: Attribute of SQLAlchemy's connection or session that holds its pending tasks, so that they end with the object.
 _PENDING = "_taskyard_pending"
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import SECONDS_MIN, InvalidArgument
 
+__all__ = ["QueuedTaskConfig", "changed", "have_no_effect"]
+
 log = logging.getLogger("taskyard")
 
 _NUMBERS = {

@@ -14,6 +14,8 @@ from typing import Any
 from . import _hints, _restore
 from .errors import InvalidArgument
 
+__all__ = ["is_whole", "restored"]
+
 #: Hint for a class whose constructor does not accept the stored values.
 DEFAULTS = "give new fields, and InitVar fields, defaults; or store such values with taskyard.register_serializer"
 

@@ -24,8 +24,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import _classes, _dataclasses, _enums, _refusals, _restore
+from . import _classes, _dataclasses, _enums, _refusals, _restore, _serializers
 from .errors import InvalidArgument, NotSerializable
+
+__all__ = ["dumps", "loads"]
 
 Reduced = tuple[Any, ...]
 _rules: weakref.WeakKeyDictionary[type, Callable[[Any], Any] | None] = weakref.WeakKeyDictionary()
@@ -75,13 +77,13 @@ def _rule(cls: type) -> Callable[[Any], Any] | None:
     """Returns the function that writes objects of a class, or None to leave them to dill."""
     from . import _codec
 
-    if _refusals.is_secret(cls) and not _codec.has_serializer(cls):
+    if _refusals.is_secret(cls) and not _serializers.has_serializer(cls):
         return _refuse_secret
     parts = _classes.parts_of(cls)
     named = cls if parts is None else parts[0]
     if named.__module__ == "__main__" or _classes.find_class(_classes.class_name(named)) is not named:
         return None
-    if cls in _codec._serializers:
+    if cls in _serializers.by_class:
         return _serialized
     if issubclass(cls, enum.Enum):
         return _member if getattr(cls.__reduce_ex__, "__module__", "enum") == "enum" else None
@@ -135,9 +137,7 @@ def _named_tuple(value: Any) -> Reduced:
 
 
 def _serialized(value: Any) -> Reduced:
-    from . import _codec
-
-    serializer = _codec._serializers[type(value)]
+    serializer = _serializers.by_class[type(value)]
     # The class is included because importing its module registers the serializer.
     return restore_serialized, (type(value), serializer.name, serializer.encode(value))
 
@@ -196,9 +196,7 @@ def restore_named_tuple(cls: Any, name: str, values: list[Any], fields: list[str
 
 
 def restore_serialized(_: type, name: str, item: Any) -> Any:
-    from . import _codec
-
-    return _codec.serializer_named(name).decode(item)
+    return _serializers.serializer_named(name).decode(item)
 
 
 def restore_empty(cls: Any) -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 from . import _restore
 from .errors import InvalidArgument
 
+__all__ = ["restored", "stored"]
+
 
 def stored(value: enum.Enum, encode: Callable[[Any], Any]) -> Any:
     """Returns the stored form of a member: its name, the ``names`` of a combination of flags, or the ``value`` of a

@@ -8,6 +8,8 @@ import re
 from types import TracebackType
 from typing import TypeAlias
 
+__all__ = ["Formatter", "line", "lines"]
+
 _ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")

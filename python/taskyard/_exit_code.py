@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+__all__ = ["LOST", "apply", "fail", "ignore", "may_be_lost"]
+
 #: Python's own exit code for lost output.
 LOST = 120
 

@@ -8,7 +8,7 @@ own. Where the body returns, raises or calls ``sys.exit`` there, or returns to t
 exit code that a program would have.
 
 Covers async bodies and their sub-tasks, sync bodies, and executor calls. A thread that a body starts by itself ends on
-its own. Read next: ``worker/__init__.py``.
+its own. Read next: ``_worker/_loop_worker.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import _core, _escape, _port, _running
 
 if TYPE_CHECKING:
-    from .worker import Worker
+    from ._worker._loop_worker import Worker
+
+__all__ = ["call", "came_back", "end", "steps", "watch"]
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
@@ -48,7 +50,7 @@ def _in_child() -> None:
         _forget(worker)
         loop = worker.loop
         # An application that forks its own process decides what runs in it.
-        if (_port.in_worker or running is not None) and worker._thread == threading.get_ident() and loop.is_running():
+        if (_port.in_worker or running is not None) and worker.thread == threading.get_ident() and loop.is_running():
             loops[id(loop)] = loop
     for loop in loops.values():
         _end_before_next(loop)
@@ -73,10 +75,9 @@ def _forget(worker: Worker) -> None:
         port.channel = None
     for running in worker._running.values():
         running.forget()
-    for held in (worker._running, worker._waiting, worker._notes):
-        held.clear()
-    # Another thread of the parent may have held the lock.
-    worker._notes_lock = threading.Lock()
+    worker._running.clear()
+    worker._waiting.clear()
+    worker.notes.forget()
 
 
 def _replace(descriptor: int) -> None:

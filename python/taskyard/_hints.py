@@ -2,7 +2,7 @@
 
 An annotation that cannot be resolved (a name that only type checkers import, or a misspelt one) becomes
 :class:`Unresolved` and does not affect the others. The caller decides what follows from it: injection (``_resolve``)
-refuses one that may have been meant as a dependency, conversion (``worker/_fit``) refuses a value that cannot be
+refuses one that may have been meant as a dependency, conversion (``_worker/_validation``) refuses a value that cannot be
 checked.
 """
 
@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from . import _signatures
+
+__all__ = ["Cache", "Hints", "Unresolved", "is_alias", "namespace", "of", "of_class", "signature", "unaliased", "unpacked"]
 
 T = TypeVar("T")
 

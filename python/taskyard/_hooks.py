@@ -1,6 +1,6 @@
 """Hooks around tasks and workers: registered by decorators, called in the order of registration, sync or async.
 
-Owns the registries and the calls of hooks. Callers: ``queued_tasks.py`` (creation), ``worker/__init__.py`` (attempts,
+Owns the registries and the calls of hooks. Callers: ``_create_hooks.py`` (creation), ``_worker/_attempts.py`` (attempts,
 workers, dead letters).
 """
 
@@ -17,6 +17,29 @@ from typing import Any, TypeVar
 
 from . import _hints, _json, _resolve
 from .errors import InvalidArgument
+from .records import TaskRecord
+
+__all__ = [
+    "begin",
+    "death",
+    "lifespans",
+    "on_death",
+    "on_post_create",
+    "on_post_run",
+    "on_pre_create",
+    "on_pre_run",
+    "on_worker_start",
+    "on_worker_stop",
+    "post_create",
+    "post_run",
+    "pre_create",
+    "pre_run",
+    "run",
+    "run_after",
+    "run_death",
+    "run_worker_start",
+    "run_worker_stop",
+]
 
 log = logging.getLogger("queued_task")
 
@@ -102,7 +125,7 @@ def on_death(hook: Hook) -> Hook:
     """Registers ``hook(dead)`` to run when a Python task has become a dead letter (state ``failed``), for any reason
     and in any process.
 
-    ``dead`` is the task's record, a dict as returned by ``tasks.dead.list()``. A worker of a server that serves the
+    ``dead`` is the task's record (:class:`taskyard.records.TaskRecord`), as returned by ``tasks.dead.list()``. A worker of a server that serves the
     task's queue calls the hook once, usually within a second. It is called twice if that worker or server dies during
     the call, and not at all if no such server runs for a day, if the dead letter is retried or removed before, or if
     three workers died in the call. Dead letters are processed one after another, each with one minute for its hooks; a
@@ -290,7 +313,7 @@ async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaita
     """Runs the ``on_death`` hooks with a dead letter's JSON. Errors are logged."""
     id = _json.loads(dead)["id"]
     for hook in list(death):
-        record = _json.loads(dead)
+        record = TaskRecord(_json.loads(dead))
         try:
             if inspect.iscoroutinefunction(hook):
                 await hook(record)

@@ -7,6 +7,8 @@ from starlette.exceptions import HTTPException
 
 from .errors import DatabaseError, InvalidTaskId, QueueUnavailable, ShutDown, TaskNotFound, TaskRemoved, TaskyardError
 
+__all__ = ["as_answer"]
+
 
 class _Answer(TaskyardError, HTTPException):
     """Base of the variants. An application's handler for the original error class takes precedence over Starlette's for

@@ -24,6 +24,26 @@ from . import _core, _hints, _signatures
 from ._options import OPTIONS, alike
 from .errors import FunctionRefused
 
+__all__ = [
+    "DECORATED",
+    "FUNCTIONS",
+    "Declared",
+    "Functions",
+    "TaskClass",
+    "check_call",
+    "identify",
+    "is_task_class",
+    "is_task_object",
+    "kind_given",
+    "leads_to",
+    "main_module",
+    "name_in",
+    "own_kind",
+    "refuse",
+    "shape",
+    "unwrap",
+]
+
 
 class Identity(NamedTuple):
     """The name of a function."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+__all__ = ["IntegerText", "loads"]
+
 
 class IntegerText(str):
     """The digits of a stored integer that this process does not convert."""

@@ -12,6 +12,8 @@ import logging
 import sys
 from typing import Any
 
+__all__ = ["keep"]
+
 _classes: dict[type[logging.Logger], type[logging.Logger]] = {}
 
 

@@ -25,6 +25,26 @@ from typing import Any, TypeVar
 from . import _core, _json, _request
 from .errors import DatabaseError, QueueUnavailable, ShutDown, TaskyardError, WaitTimeout, seconds
 
+__all__ = [
+    "AWAY_MAX",
+    "Answer",
+    "Probe",
+    "Question",
+    "answer",
+    "answer_now",
+    "answer_now_probing",
+    "answer_probing",
+    "awaited",
+    "away",
+    "box",
+    "forget",
+    "is_in_loop",
+    "run",
+    "silence",
+    "unless_stopping",
+    "within",
+]
+
 T = TypeVar("T")
 
 log = logging.getLogger("taskyard")

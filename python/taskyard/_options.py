@@ -10,6 +10,25 @@ from typing import Any
 
 from .errors import InvalidArgument, seconds
 
+__all__ = [
+    "EPOCH",
+    "OPTIONS",
+    "RetryPolicy",
+    "Unique",
+    "alike",
+    "check_names",
+    "count",
+    "describe",
+    "error_name",
+    "instant",
+    "merge",
+    "optional_seconds",
+    "optional_text",
+    "priority_number",
+    "seconds",
+    "text",
+]
+
 #: Names that ``add_task`` takes in addition to the function's own arguments.
 OPTIONS = frozenset(
     {

@@ -25,6 +25,24 @@ if TYPE_CHECKING:
     from ._request import Request
     from .queued_tasks import QueuedTasks
 
+__all__ = [
+    "CLOSE_MAX",
+    "CLOSE_SLACK",
+    "Engine",
+    "Port",
+    "Requested",
+    "before_exit",
+    "close_engines",
+    "default",
+    "flush_logs",
+    "in_namespace",
+    "in_worker",
+    "made",
+    "of_tests",
+    "plain",
+    "use",
+]
+
 log = _loggers.keep(logging.getLogger("taskyard"))
 
 
@@ -178,6 +196,9 @@ class _Addition:
 
     def withdraw(self) -> None:
         self._addition.withdraw()
+
+    def refusal(self, learn: bool) -> Exception | None:
+        return self._addition.refusal(learn)
 
 
 class Requested:

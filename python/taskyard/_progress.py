@@ -15,6 +15,8 @@ from typing import Any
 
 from . import _codec
 
+__all__ = ["PLACE", "Progress", "instant", "of_entry"]
+
 #: Key of a task's progress in its context.
 PLACE = "progress"
 

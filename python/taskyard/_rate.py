@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+__all__ = ["LARGEST", "Rate", "percentage", "remaining", "stalled"]
+
 #: Seconds after which a measurement counts half.
 HALF_LIFE = 15.0
 #: Samples and seconds that an estimate needs.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+__all__ = ["Entry", "Field", "Items", "Reference", "Step", "is_reference", "places", "reference"]
+
 
 class Reference:
     """The base of objects that stand for a task's result as an argument."""

@@ -18,7 +18,10 @@ from ._references import Reference
 from ._state import QueuedTaskState
 from ._uncommitted import Transaction
 from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
+from .records import Attempt, LogLine, TaskRecord
 from .watching import Watch
+
+__all__ = ["Outcome", "QueuedTaskRef"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -61,14 +64,14 @@ class Control(Answer[QueuedTaskState]):
         reply = await self._reply if inspect.isawaitable(self._reply) else self._reply
         answer = await _loops.answer(reply)
         if answer == "requested":
-            with _running.resting():
+            with _running.released_slot():
                 return QueuedTaskState((await _ended(self._port, self._id))["state"])
         return QueuedTaskState(answer["applied"])
 
     def _wait_now(self, timeout: float | None) -> QueuedTaskState:
         answer = _loops.answer_now(self._reply, timeout, "the answer", self._port)
         if answer == "requested":
-            with _running.resting():
+            with _running.released_slot():
                 found = _ended_now(self._port, self._id, timeout)
             return QueuedTaskState(found["state"])
         return QueuedTaskState(answer["applied"])
@@ -287,10 +290,10 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return found
 
     @awaited
-    def record(self) -> Answer[dict[str, Any]]:
-        """Returns everything that is stored of the task, as a dict of plain values. Raises ``TaskNotFound`` if it was
-        removed."""
-        return self._question("record()", "record", _as_it_is)
+    def record(self) -> Answer[TaskRecord]:
+        """Returns everything that is stored of the task, as a :class:`taskyard.records.TaskRecord`: a dict of plain
+        values whose fields are attributes, too. Raises ``TaskNotFound`` if it was removed."""
+        return self._question("record()", "record", TaskRecord)
 
     @awaited
     def get_state(self) -> Answer[QueuedTaskState]:
@@ -322,15 +325,15 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return Watch(self, since)
 
     @awaited
-    def get_logs(self) -> Answer[list[dict[str, Any]]]:
+    def get_logs(self) -> Answer[list[LogLine]]:
         """Returns the log lines, oldest first, as dicts with ``level``, ``logger``, ``message``, ``fields``,
-        ``traceback``, ``created_at``."""
-        return self._question("get_logs()", "logs", _as_it_is)
+        ``traceback``, ``created_at``, which are attributes, too (:class:`taskyard.records.LogLine`)."""
+        return self._question("get_logs()", "logs", lambda found: [LogLine(line) for line in found])
 
     @awaited
-    def get_attempts(self) -> Answer[list[dict[str, Any]]]:
-        """Returns the attempts, oldest first, as dicts, each with its outcome and error."""
-        return self._question("get_attempts()", "attempts", _as_it_is)
+    def get_attempts(self) -> Answer[list[Attempt]]:
+        """Returns the attempts, oldest first, each with its outcome and error (:class:`taskyard.records.Attempt`)."""
+        return self._question("get_attempts()", "attempts", lambda found: [Attempt(one) for one in found])
 
     @awaited
     def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R_co]]:
@@ -345,7 +348,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
         async def ended() -> Outcome[R_co]:
             try:
-                with _running.resting():
+                with _running.released_slot():
                     found = await (self._end() if bound is None else asyncio.wait_for(self._end(), bound))
                 return self._outcome(found)
             except asyncio.TimeoutError:
@@ -356,7 +359,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             until = math.inf if least is None else time.monotonic() + least
             id = self._id_now(least)
             try:
-                with _running.resting():
+                with _running.released_slot():
                     found = self._end_now(id, None if least is None else max(0.0, until - time.monotonic()))
             except WaitTimeout:
                 raise WaitTimeout(_not_ended(id, least, self._found_now())) from None
@@ -489,10 +492,6 @@ def _probe(port: _port.Port, id: str) -> _loops.Probe:
 
 def _context(found: dict[str, Any]) -> dict[str, Any]:
     return {name: _codec.shown(value) for name, value in found.items()}
-
-
-def _as_it_is(found: Any) -> Any:
-    return found
 
 
 def _result(outcome: Outcome[R]) -> R:

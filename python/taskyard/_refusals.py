@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+__all__ = ["SECRET", "Captured", "captured", "is_secret", "of"]
+
 
 class Refusal(NamedTuple):
     """Why values of a class are refused."""

@@ -13,6 +13,8 @@ import sys
 
 from . import _core, _escape
 
+__all__ = ["main"]
+
 #: Exit code if ``watchfiles`` is not installed. The command depends on it.
 EXIT_MISSING = 5
 #: Interval at which the watch returns while nothing changes, in milliseconds.

@@ -20,6 +20,18 @@ from .errors import DatabaseError, InvalidArgument, QueueUnavailable, ShutDown, 
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
 
+__all__ = [
+    "ANSWERED",
+    "UNAVAILABLE",
+    "WAIT_MAX",
+    "Request",
+    "answering",
+    "framework_parameters",
+    "of",
+    "serving",
+    "unavailable_in",
+]
+
 #: Seconds that anything within a request waits for the queue's database.
 WAIT_MAX = 5.0
 

@@ -23,6 +23,22 @@ from typing import Any, NamedTuple
 from . import _hints, _signatures
 from .errors import FunctionRefused
 
+__all__ = [
+    "INJECTED",
+    "RESOLVE",
+    "SERVICES",
+    "Injected",
+    "Resolver",
+    "dependencies",
+    "holds_marker",
+    "injected",
+    "is_settled",
+    "marker_of",
+    "refuse_injection",
+    "refuse_requests",
+    "unfilled",
+]
+
 
 class Dependency(NamedTuple):
     """An injected parameter."""

@@ -23,6 +23,8 @@ from .errors import QueueUnavailable, TaskyardError
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
 
+__all__ = ["FlushMiddleware", "before_response", "wrap"]
+
 log = logging.getLogger("taskyard")
 
 #: Key of the request in the connection's scope.

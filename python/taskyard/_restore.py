@@ -17,6 +17,20 @@ from typing import Any
 
 from .errors import InvalidArgument
 
+__all__ = [
+    "ALIAS",
+    "aliases_of",
+    "by_field",
+    "dataclass",
+    "is_cached",
+    "is_pydantic_dataclass",
+    "missing",
+    "named_tuple",
+    "register_aliases",
+    "renamed",
+    "restored_model",
+]
+
 ALIAS = "taskyard.register_aliases(cls, {'old name': 'new name'}) says what it is called now"
 _aliases: dict[type, dict[str, str]] = {}
 

@@ -26,6 +26,8 @@ from ._uncommitted import Transaction
 if TYPE_CHECKING:
     from ._transaction import PendingRef
 
+__all__ = ["ROLLED_BACK", "watch_asyncpg", "watch_psycopg"]
+
 #: Attribute of a psycopg connection that holds its watch, so that both end together.
 _WATCH = "_taskyard_pending"
 

@@ -1,6 +1,6 @@
 """A running attempt in this process: its context, its log lines, its interruption, and the limits that apply to it.
 
-Does not send anything itself: the worker (``worker/__init__.py``) passes the recorded changes to the server in batches.
+Does not send anything itself: the worker (``_worker/_loop_worker.py``) passes the recorded changes to the server in batches.
 """
 
 from __future__ import annotations
@@ -16,12 +16,27 @@ from typing import TYPE_CHECKING, Any
 
 from . import _codec, _escape, _json, _loggers, _uncommitted
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
+from .records import Record
 
 if TYPE_CHECKING:
+    from ._additions import Addition
     from ._refs import QueuedTaskRef
     from ._transaction import PendingRef
+    from ._worker._loop_worker import Worker
     from .progress import ProgressTracker
-    from .worker import Worker
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "HANDLER",
+    "PROGRESS_EVERY",
+    "Filled",
+    "Running",
+    "check_names",
+    "current",
+    "parent_result",
+    "released_slot",
+    "require",
+]
 
 log = logging.getLogger("queued_task")
 
@@ -82,6 +97,12 @@ class Running:
         self.interrupts = 0
         #: Number of its current waits for other tasks.
         self.rests = 0
+        #: Additions of its body that are not known to be stored; None if it has added nothing. Kept by ``_additions``.
+        self.additions: list[Addition] | None = None
+        #: How many of them are kept before those that are stored are forgotten.
+        self.additions_most = 0
+        #: Its body has ended: later additions of its sub-tasks are not waited for.
+        self.has_returned = False
         #: Tasks that its body added on async connections.
         self.bound: dict[int, PendingRef] = {}
 
@@ -160,12 +181,12 @@ class Running:
         with self._lock:
             self._dirty = True
         if self.worker is not None and not self.over:
-            self.worker.wants_note(self)
+            self.worker.notes.request(self)
 
     def wants_progress(self) -> None:
         """Requests that the progress of its trackers is stored. May be called from any thread."""
         if self.worker is not None and not self.over:
-            self.worker.wants_progress(self)
+            self.worker.notes.request_progress(self)
 
     def _take_progress(self) -> None:
         for place, tracker in list(self.trackers.items()):
@@ -227,7 +248,7 @@ class Running:
             texts = (None if text is None else _clean(text) for text in (logger, message, fields, trace))
             self._lines.append((level, *texts))  # type: ignore[arg-type]
         if self.worker is not None:
-            self.worker.wants_note(self)
+            self.worker.notes.request(self)
 
     # ---------------------------------------------------------------------------------------------------- ending
 
@@ -333,7 +354,7 @@ def _put(root: dict[str, Any], segments: list[str], value: Any) -> None:
     at = root
     for segment in segments[:-1]:
         below = at.get(segment)
-        if type(below) is not dict:
+        if type(below) is not dict and not isinstance(below, Record):
             below = at[segment] = {}
         at = below
     at[segments[-1]] = value
@@ -347,19 +368,19 @@ def require() -> Running:
     return running
 
 
-class resting:
+class released_slot:
     """Context manager that releases the slot of a task in its worker while its body waits for other tasks."""
 
     def __enter__(self) -> None:
         self._running = running = current.get()
         if running is not None and running.worker is not None and not running.over:
-            running.worker.rest(running)
+            running.worker.slots.release(running)
         else:
             self._running = None
 
     def __exit__(self, *_: object) -> None:
         if self._running is not None and self._running.worker is not None:
-            self._running.worker.resume(self._running)
+            self._running.worker.slots.resume(self._running)
 
 
 # ---------------------------------------------------------------------------------------------------------------- log

@@ -13,6 +13,8 @@ import sys
 import types
 from typing import Any, NamedTuple
 
+__all__ = ["PROVIDED", "WRAPPERS_MAX", "is_required", "parameters", "passes_on", "signature", "source", "within"]
+
 #: Number of wrappers around a function that are unwrapped.
 WRAPPERS_MAX = 100
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+__all__ = ["QueuedTaskState"]
+
 
 class QueuedTaskState(str, enum.Enum):
     """The state of a task, a string enum (``state == "done"``).

@@ -9,6 +9,8 @@ from typing import Any
 from ._identity import FUNCTIONS, Declared, refuse, unwrap
 from ._options import check_names, merge
 
+__all__ = ["Task", "task"]
+
 
 class Task(Declared):
     """A function declared by ``@task``. Calling it runs it directly; ``send.enqueue(to)`` adds a task,

@@ -22,6 +22,8 @@ from .errors import DatabaseError, InvalidArgument, LeaseLost, NotAwaited
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
+__all__ = ["PendingRef", "add", "complete_in"]
+
 log = logging.getLogger("taskyard")
 
 _TYPES = (
@@ -347,7 +349,7 @@ def _check_queue(port: _port.Port) -> None:
 
 def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     """Adds a task in the transaction of ``call.options["connection"]``."""
-    from .queued_tasks import NewTask
+    from ._create_hooks import NewTask
 
     options = dict(call.options)
     connection = _of_driver(options.pop("connection"))

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+__all__ = ["install"]
+
 
 class Untrusted(Exception):
     """Raised for a module that is writable by everybody. Not an ``ImportError``, so that code that tries an import does

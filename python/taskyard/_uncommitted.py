@@ -28,6 +28,8 @@ from .errors import NotAwaited, TaskNotFound, TaskRemoved, WaitTimeout
 if TYPE_CHECKING:
     from ._transaction import PendingRef
 
+__all__ = ["Transaction", "Unbound", "reported"]
+
 log = logging.getLogger("taskyard")
 
 #: The pauses between two requests, in seconds: the first, and the longest.

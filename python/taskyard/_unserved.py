@@ -15,6 +15,8 @@ from . import _json
 if TYPE_CHECKING:
     from ._port import Engine
 
+__all__ = ["look_later"]
+
 log = logging.getLogger("queued_task")
 
 #: Seconds after its first addition at which a process looks for servers: one may be starting beside it.

@@ -17,6 +17,8 @@ from typing import Any
 from . import _classes
 from .errors import InvalidArgument, NotSerializable
 
+__all__ = ["ADDRESSES", "moment", "of_pydantic", "restored_address", "restored_moment", "restored_size", "restored_url"]
+
 _ADDRESSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (

@@ -17,6 +17,8 @@ import threading
 
 from . import _core, _escape, _exit_code, _port, _trust
 
+__all__: list[str] = []
+
 #: uvicorn's options for its log format, which take precedence.
 _LOG_OPTIONS = ("--log-config", "--use-colors", "--no-use-colors")
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+__all__ = ["get_request", "get_user", "get_workspace", "set_request", "set_user", "set_workspace"]
+
 _request: ContextVar[Any] = ContextVar("taskyard_request", default=None)
 _workspace: ContextVar[Any] = ContextVar("taskyard_workspace", default=None)
 _user: ContextVar[Any] = ContextVar("taskyard_user", default=None)

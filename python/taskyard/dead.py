@@ -22,9 +22,12 @@ from ._loops import Answer
 from ._options import count, priority_number, text
 from .errors import InvalidArgument
 from .queues import task_filter
+from .records import DeadLetter, TaskRecord
 
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
+
+__all__ = ["Dead"]
 
 #: Filters: the queue, the function, a tag, the error's type, a text in its message, and the time of death.
 _FILTERS = ("queue", "function", "tag", "error", "message", "before", "after")
@@ -41,18 +44,19 @@ class Dead:
     def __init__(self, tasks: QueuedTasks) -> None:
         self._tasks = tasks
 
-    def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[dict[str, Any]]]:
-        """Returns the records as dicts, newest first. ``limit`` is their maximum number (default 50, at most 10,000)."""
-        return Answer(self._ask("dead", self._filter(filters, limit)), lambda found: found, port=self._tasks._via)
+    def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[TaskRecord]]:
+        """Returns the records, newest first. ``limit`` is their maximum number (default 50, at most 10,000)."""
+        reply = self._ask("dead", self._filter(filters, limit))
+        return Answer(reply, lambda found: [TaskRecord(each) for each in found], port=self._tasks._via)
 
     def count(self, **filters: Any) -> Answer[int]:
         """Returns the number of dead letters."""
         return Answer(self._ask("dead_count", self._filter(filters)), int, port=self._tasks._via)
 
-    def show(self, id: Any) -> Answer[dict[str, Any]]:
+    def show(self, id: Any) -> Answer[DeadLetter]:
         """Returns ``{"task": record with its arguments, "attempts": all attempts, oldest first}``. Raises
         ``TaskNotFound``."""
-        return Answer(self._tasks._via.ask("dead_show", _id(id)), lambda found: found, port=self._tasks._via)
+        return Answer(self._tasks._via.ask("dead_show", _id(id)), DeadLetter, port=self._tasks._via)
 
     def edit(
         self,

@@ -7,6 +7,46 @@ import datetime as dt
 import sys
 from typing import Any
 
+__all__ = [
+    "CronError",
+    "Cycle",
+    "DatabaseError",
+    "DuplicateId",
+    "DuplicateSchedule",
+    "EditedMeanwhile",
+    "Fail",
+    "FunctionRefused",
+    "InvalidArgument",
+    "InvalidTaskId",
+    "LeaseLost",
+    "NotAwaited",
+    "NotInTask",
+    "NotSerializable",
+    "OptionConflict",
+    "OverLimit",
+    "ParentTaskFailed",
+    "QueueUnavailable",
+    "Retry",
+    "ServiceNotFound",
+    "SettingError",
+    "ShutDown",
+    "SignatureInvalid",
+    "Snooze",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskInterrupted",
+    "TaskNotFound",
+    "TaskRemoved",
+    "TaskStopped",
+    "TaskyardError",
+    "UniqueKeyHeld",
+    "UnknownParent",
+    "UnknownQueue",
+    "UnknownSchedule",
+    "WaitTimeout",
+    "WrongState",
+]
+
 
 class TaskyardError(Exception):
     """The base of all exceptions. ``code`` is stable; ``hint`` says what to do, or is None."""

@@ -17,10 +17,12 @@ from ._response import FlushMiddleware as FlushMiddleware
 from .errors import ShutDown, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
+__all__ = ["FlushMiddleware", "Lifespan", "TasksDep", "lifespan", "router", "task_router"]
+
 log = logging.getLogger("taskyard")
 
 if TYPE_CHECKING:
-    from .worker import Embedded
+    from ._worker import Embedded
 
     TasksDep = Annotated[QueuedTasks, Any]
 else:
@@ -63,7 +65,7 @@ def lifespan(
                 # Entered before the workers start, whose tasks use what it opens.
                 state.update(await stack.enter_async_context(inner(app)) or {})
             if workers:
-                from .worker import Embedded
+                from ._worker import Embedded
 
                 embedded = Embedded(tasks, workers, concurrency, app)
                 await stack.enter_async_context(embedded.hooks())
@@ -186,8 +188,7 @@ def router(
 
     @routes.get("/{id}/logs")
     async def logs(id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await answer(ref(id).get_logs())
-        return found
+        return [*await answer(ref(id).get_logs())]
 
     # Annotations are evaluated when a route is added, but `Request` is local.
     async def cancel(id, request):  # type: ignore[no-untyped-def]

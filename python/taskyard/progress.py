@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import _codec, _progress, _rate, _running
+from . import _progress, _rate, _running, _serializers
 from ._progress import PLACE, Progress
 from .errors import InvalidArgument, OverLimit
 
@@ -410,7 +410,7 @@ def _made(stored: dict[str, Any]) -> ProgressTracker:
 
 
 # A tracker among arguments or attributes starts at 0 where the task runs: only its constructor's arguments are stored.
-_codec.register_serializer(
+_serializers.register_serializer(
     ProgressTracker,
     lambda tracker: {"total": tracker._given, "resume": tracker._resume},
     _made,

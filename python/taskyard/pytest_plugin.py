@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
     from .testing import Clock, InlineTasks, ManualTasks
 
+__all__ = ["pytest_configure", "queue_clock", "queue_worker", "queued_tasks", "task_queue"]
+
 _FIXTURES = {"inline": "queued_tasks", "manual": "task_queue", "worker": "queue_worker"}
 
 

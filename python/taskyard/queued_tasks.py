@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-import contextvars
 import datetime as dt
 import inspect
 import logging
 import os
-import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core, _exit_code, _families, _hooks, _loops, _port, _request
-from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
-from ._families import Group
+from . import _additions, _core, _create_hooks, _exit_code, _graphs, _hooks, _loops, _port, _request
+from ._calls import Call, as_tasks, id_text, prepare, split_options
+from ._create_hooks import NewTask
+from ._graphs import Group
 from ._loops import Answer, awaited
 from ._options import RetryPolicy, Unique, check_names, count, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
@@ -28,10 +27,11 @@ from ._uncommitted import Unbound
 from .dead import Dead
 from .errors import InvalidArgument, QueueUnavailable, TaskyardError, seconds
 from .queues import Queues, task_filter
+from .records import TaskRecord
 from .schedules import Schedules
 from .watching import Watch
 
-__all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
+__all__ = ["Call", "NewTask", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
 
 log = logging.getLogger("queued_task")
 
@@ -55,19 +55,6 @@ def _address(database: Any) -> str | None:
         hint="give a text or a path; a SQLAlchemy URL as url.render_as_string(hide_password=False), a pydantic address as "
         "str(address); without `database` it is the project's own",
     )
-
-
-class NewTask:
-    """A task that is about to be stored, as passed to the create hooks. ``on_pre_create`` may change its ``context``."""
-
-    def __init__(self, id: str, kind: str, name: str | None, options: dict[str, Any], function: Any) -> None:
-        self.id = id
-        self.kind = kind
-        self.name = name or kind
-        self.queue: str = options.get("queue", "default")
-        self.context: dict[str, Any] = dict(options.get("context") or {})
-        self.function = function
-        self.attempt = 0
 
 
 class _Meta(type):
@@ -247,6 +234,9 @@ class QueuedTasks(metaclass=_Meta):
         additions, or 64 MiB) waits for a database that is away, or that has written or opened nothing for five seconds.
         While it is writing, a full buffer only slows this call down: it blocks its thread, and in a coroutine the event
         loop, until there is room. A loop that awaits ``get_task_id()`` regularly never reaches that.
+
+        In a task's body the reference need not be awaited: the success of the attempt is stored only once the task is, and
+        what the database refuses fails the attempt.
         """
         options = self._defaults
         if kwargs:
@@ -266,7 +256,7 @@ class QueuedTasks(metaclass=_Meta):
         made: list[Call] = []
         ids: set[str] = set()
         for given in calls:
-            call = _families.made(given, "add_tasks")
+            call = _graphs.made(given, "add_tasks")
             call.options = merge(self._defaults, call.options)
             if "connection" in call.options:
                 raise InvalidArgument("add_tasks writes a transaction of its own; use add_task(..., connection=...)")
@@ -280,15 +270,15 @@ class QueuedTasks(metaclass=_Meta):
         """Adds all of these tasks and ``then``, or none. ``then`` runs once, when all of them have ended, however they
         ended. Its first argument is the list of their results, with a ``TaskFailed`` for one that has none. Calls and
         ``then`` are ``tasks.call(f, ...)``, ``(f, argument, ...)`` or a function without further arguments."""
-        return _families.add_before(self, calls, then, "run", "add_group")
+        return _graphs.add_before(self, calls, then, "run", "add_group")
 
     def add_fan_in(self, calls: Iterable[Any], then: Any) -> Group[Any]:
         """Like :meth:`add_group`, but ``then`` runs only if all are done, and fails with the first that fails for good."""
-        return _families.add_before(self, calls, then, None, "add_fan_in")
+        return _graphs.add_before(self, calls, then, None, "add_fan_in")
 
     def add_chain(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
         """Adds all of these tasks or none. The first argument of each is the result of the one before it."""
-        return _families.add_chain(self, calls)
+        return _graphs.add_chain(self, calls)
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
         """Returns a call for ``add_tasks``, with options as in :meth:`add_task`; it can be a parent before it is added."""
@@ -302,90 +292,19 @@ class QueuedTasks(metaclass=_Meta):
             self._waits.check()
         port = self._via
         with as_tasks(calls), _request.answering(self._request):
-            if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
-                refs = self._push_with_hooks(port, calls)
+            if _hooks.pre_create or _hooks.post_create or any(_create_hooks.pending_of(call) for call in calls):
+                refs = _create_hooks.push(port, calls)
             else:
-                addition = port.add([prepare(port, call) for call in calls])
+                drafts = [prepare(port, call) for call in calls]
+                addition = port.add(drafts)
                 refs = [QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)]
+                _additions.note(refs, drafts[0]["kind"])
         if log.isEnabledFor(logging.DEBUG):
             for call in calls:
                 log.debug("added task %s: %s", call.id, getattr(call.function, "__qualname__", call.function))
         if self._waits is not None:
             self._waits.expect(refs)
         return refs
-
-    def _push_with_hooks(self, port: _port.Port, calls: list[Call]) -> list[QueuedTaskRef[Any]]:
-        # Tasks that can never be stored are refused before any hook has an effect.
-        drafts = [prepare(port, call) for call in calls]
-        seen = [
-            NewTask(call.id, draft["kind"], draft.get("name"), call.options, call.function)
-            for call, draft in zip(calls, drafts, strict=True)
-        ]
-
-        def store() -> _core.Addition:
-            for draft, task in zip(drafts, seen, strict=True):
-                if task.context:
-                    draft["context"] = encode_context(port, task.context)
-            return port.add(drafts)
-
-        rest = None
-        for task in seen:
-            if rest is None:
-                rest = _hooks.begin(_hooks.pre_create, task)
-                unbegun: list[NewTask] = []
-            else:
-                unbegun.append(task)
-        before = [pending for call in calls for pending in _pending(call)]
-        if rest is None and not before:
-            addition = store()
-            refs: list[QueuedTaskRef[Any]] = [
-                QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)
-            ]
-            self._after_create(refs, seen)
-            return refs
-
-        refs = [QueuedTaskRef(port, call.id, None, place) for place, call in enumerate(calls)]
-        for ref in refs:
-            ref._known = False
-
-        async def finish() -> None:
-            if rest is not None:
-                await rest
-                for task in unbegun:
-                    await _hooks.run(_hooks.pre_create, task)
-            for pending in before:
-                await asyncio.wait([pending])
-            addition = store()
-            for ref in refs:
-                ref._addition = addition
-            self._after_create(refs, seen)
-
-        pending = _spawn(finish())
-        _creating.add(pending)
-        pending.add_done_callback(_creating.discard)
-        for ref in refs:
-            ref._pending = pending
-        return refs
-
-    def _after_create(self, refs: list[QueuedTaskRef[Any]], seen: list[NewTask]) -> None:
-        if not _hooks.post_create:
-            return
-
-        async def after() -> None:
-            for ref, task in zip(refs, seen, strict=True):
-                try:
-                    await ref._stored()
-                    task.id = ref._id
-                    await _hooks.run(_hooks.post_create, task)
-                except Exception:
-                    log.exception("an on_post_create hook failed for task %s", task.id)
-
-        if _loops.is_in_loop():
-            _spawn(after())
-        else:
-            # Adding does not wait, but the hooks are called when the task is durable.
-            context = contextvars.copy_context()
-            threading.Thread(target=lambda: context.run(asyncio.run, after()), name="taskyard-hooks", daemon=True).start()
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -405,13 +324,14 @@ class QueuedTasks(metaclass=_Meta):
         queue: str | None = None,
         function: Any = None,
         limit: int = 50,
-    ) -> Answer[builtins.list[dict[str, Any]]]:
-        """Returns the records of tasks as dicts, newest first, at most ``limit`` (default 50, maximum 10,000). Awaited or,
-        without an event loop, waited for with ``.result()``."""
+    ) -> Answer[builtins.list[TaskRecord]]:
+        """Returns the records of tasks, newest first, at most ``limit`` (default 50, maximum 10,000). Awaited or, without an
+        event loop, waited for with ``.result()``."""
         filter = task_filter(
             self._via.defaults.get("namespace"), states=states, queue=queue, function=function, limit=limit
         )
-        return Answer(self._via.ask("list", None, filter), lambda found: found, port=self._via)
+        reply = self._via.ask("list", None, filter)
+        return Answer(reply, lambda found: [TaskRecord(each) for each in found], port=self._via)
 
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
         """Waits until everything added before is written: ``await tasks.flush()``. Without an event loop the call itself
@@ -448,9 +368,11 @@ class QueuedTasks(metaclass=_Meta):
         engine = _port.plain(self._via)
         if isinstance(engine, _port.Engine):
             try:
-                await asyncio.wait_for(_created(), _port.CLOSE_MAX)
+                await asyncio.wait_for(_create_hooks.created(), _port.CLOSE_MAX)
             except asyncio.TimeoutError:
-                log.error("%d additions still wait for their on_pre_create hooks and are not made", len(_creating))
+                log.error(
+                    "%d additions still wait for their on_pre_create hooks and are not made", len(_create_hooks.creating)
+                )
             if self._stands_for_tests:
                 await _loops.answer(self._via.ask("flush"))
             else:
@@ -561,35 +483,5 @@ class _Flush(Answer[None]):
 
 
 async def _flush(tasks: QueuedTasks) -> None:
-    await _loops.within(tasks._request, _created())
+    await _loops.within(tasks._request, _create_hooks.created())
     await _loops.answer(tasks._via.ask("flush"))
-
-
-async def _created() -> None:
-    """Returns once the additions of this loop that wait for their hooks have been made."""
-    loop = asyncio.get_running_loop()
-    waiting = [task for task in _creating if task.get_loop() is loop and task is not asyncio.current_task()]
-    if waiting:
-        await asyncio.wait(waiting)
-
-
-#: Additions that wait for hooks.
-_creating: set[asyncio.Task[None]] = set()
-_spawned: set[asyncio.Task[None]] = set()
-
-
-def _spawn(coroutine: Any) -> asyncio.Task[None]:
-    """Runs a coroutine in a copy of the caller's context. asyncio logs an error that is not awaited."""
-    task: asyncio.Task[None] = contextvars.copy_context().run(asyncio.get_running_loop().create_task, coroutine)
-    _spawned.add(task)
-    task.add_done_callback(_spawned.discard)
-    return task
-
-
-def _pending(call: Call) -> list[asyncio.Task[None]]:
-    """Returns the unfinished additions of a call's parents."""
-    return [
-        parent._pending
-        for parent in _families.arguments_of(call)
-        if isinstance(parent, QueuedTaskRef) and parent._pending is not None and not parent._pending.done()
-    ]

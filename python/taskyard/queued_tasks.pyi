@@ -21,7 +21,8 @@ from typing_extensions import Self, TypeVarTuple, Unpack
 
 from . import _port, _request
 from ._calls import Call as Call
-from ._families import Group as Group
+from ._create_hooks import NewTask as NewTask
+from ._graphs import Group as Group
 from ._loops import Answer
 from ._options import OnParentFailure, Options, Runtime, Seconds, Serializer
 from ._options import RetryPolicy as RetryPolicy
@@ -32,6 +33,7 @@ from ._task import Task
 from ._uncommitted import Unbound
 from .dead import Dead
 from .queues import Queues
+from .records import TaskRecord
 from .schedules import Schedules
 from .watching import Watch
 
@@ -60,16 +62,6 @@ AsyncKey2: TypeAlias = Callable[Concatenate[A, B, ...], Coroutine[Any, Any, R]]
 SyncKey2: TypeAlias = Callable[Concatenate[A, B, ...], R]
 AsyncList: TypeAlias = Callable[[list[A]], Coroutine[Any, Any, R]]
 SyncList: TypeAlias = Callable[[list[A]], R]
-
-class NewTask:
-    id: str
-    kind: str
-    name: str
-    queue: str
-    context: dict[str, Any]
-    function: Any
-    attempt: int
-    def __init__(self, id: str, kind: str, name: str | None, options: dict[str, Any], function: Any) -> None: ...
 
 class QueuedTasks:
     _own: _port.Port | None
@@ -403,7 +395,7 @@ class QueuedTasks:
     def watch(self, id: Any, since: int | None = None) -> Watch: ...
     def list(
         self, *, states: Iterable[str] = ..., queue: str | None = ..., function: Any = ..., limit: int = ...
-    ) -> Answer[builtins.list[dict[str, Any]]]: ...
+    ) -> Answer[builtins.list[TaskRecord]]: ...
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]: ...
     async def _open(self) -> None: ...
     async def __aenter__(self) -> Self: ...

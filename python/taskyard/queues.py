@@ -22,6 +22,8 @@ from ._options import count, instant, optional_text, seconds, text
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
+__all__ = ["Queue", "Queues"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Queue:

@@ -27,11 +27,11 @@ from zoneinfo import ZoneInfo
 from . import _core, _identity, _port
 from ._calls import Call
 from ._options import OPTIONS, check_names
+from ._worker import Embedded
 from .errors import InvalidArgument, UnknownSchedule, seconds
 from .queued_tasks import QueuedTasks
 from .schedules import Run, Schedule, check, rule_text
 from .tasks import Task, TaskQueue, TaskStatus
-from .worker import Embedded
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -25,6 +25,8 @@ from .errors import InvalidArgument
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
+__all__ = ["Added", "Run", "Schedule", "Schedules", "check", "next_times"]
+
 #: Policies for a run that is due while an earlier one has not ended.
 OVERLAP = ("skip", "allow", "queue_one", "queue_all", "cancel_running")
 #: Policies for runs whose time passed while no server was running.

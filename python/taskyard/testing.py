@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import _codec, _identity, _loops, _port
+from ._worker import Embedded
 from .errors import seconds as _seconds
 from .queued_tasks import QueuedTasks
-from .worker import Embedded
+from .records import TaskRecord
 
 #: Maximum number of records that assertions read.
 LIST_MAX = 10_000
@@ -143,7 +144,7 @@ class ManualTasks(QueuedTasks):
         return any(is_about_to_run(task) for task in unfinished)
 
     async def _is_busy_with_additions(self) -> bool:
-        # A body that has ended may have added tasks that are not stored yet.
+        # Tasks that the sub-tasks of a body added after its end may not be stored yet.
         await self.flush()
         return await self._is_busy()
 
@@ -184,7 +185,7 @@ class Clock:
         _loops.answer_now(engine.core().set_clock(offset), 30, "the clock")
 
 
-def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None, **filters: Any) -> list[dict[str, Any]]:
+def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None, **filters: Any) -> list[TaskRecord]:
     """Returns the records of added tasks, oldest first: of this function, with these arguments, with these properties.
 
     ``filters`` are fields of the record (``queue``, ``priority``, ``state``, ``tags``, ...); ``kwargs`` are the keyword
@@ -198,7 +199,7 @@ def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None,
     found = _loops.answer_now(
         port.ask("list", None, {"states": [], "queue": None, "kind": kind, "limit": LIST_MAX}), 30, "the list of tasks"
     )
-    return [record for record in reversed(found) if _fits(record, args, kwargs, filters)]
+    return [TaskRecord(record) for record in reversed(found) if _fits(record, args, kwargs, filters)]
 
 
 def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None, filters: dict[str, Any]) -> bool:
@@ -210,7 +211,7 @@ def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] 
     return all(record.get(name) == value for name, value in filters.items())
 
 
-def assert_enqueued(function: Any, *args: Any, **filters: Any) -> dict[str, Any]:
+def assert_enqueued(function: Any, *args: Any, **filters: Any) -> TaskRecord:
     """Raises ``AssertionError`` unless such a task was added, and returns its record. Arguments as in :func:`enqueued`."""
     found = enqueued(function, *args, **filters)
     if not found:

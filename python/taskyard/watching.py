@@ -154,7 +154,7 @@ class Watch:
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
-            with _running.resting():
+            with _running.released_slot():
                 found = await self._answer()
             self._learn(found)
             # Lets other asyncio tasks run if events arrive without a pause.
@@ -170,7 +170,7 @@ class Watch:
         while not self._events:
             if self._ended:
                 raise StopIteration
-            with _running.resting():
+            with _running.released_slot():
                 found = self._answer_now(self._ref._id_now())
             self._learn(found)
         return self._events.popleft()

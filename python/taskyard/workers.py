@@ -19,7 +19,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from ._tasks import held
+from ._tasks import pull_server
 from ._tasks.base import Task
 from ._tasks.queue import TaskQueue
 from .errors import InvalidArgument, WrongState, seconds
@@ -216,7 +216,7 @@ class WorkerPool:
         if self.handle_signals:
             _Signals.add(self)
         try:
-            await held.of(self.queue._engine("WorkerPool.start"))
+            await pull_server.of(self.queue._engine("WorkerPool.start"))
             self.workers = [self.worker_class(self.queue) for _ in range(self.num_workers)]
             self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self.num_workers)]
         except BaseException:

@@ -33,8 +33,8 @@ from taskyard import (
     register_serializer,
 )
 from taskyard._codec import decode_call, encode_call, encode_result
+from taskyard._worker import Embedded
 from taskyard.errors import OptionConflict
-from taskyard.worker import Embedded
 
 
 class Colour(enum.Enum):
@@ -381,10 +381,10 @@ async def test_classes_of_yours_by_a_serializer(tasks: QueuedTasks) -> None:
     try:
         assert await tasks.add_task(takes_value, [Plain(7)]).wait(20) == [Plain(7)]
     finally:
-        from taskyard import _codec
+        from taskyard import _serializers
 
         # Only this serializer: others were registered when their modules were imported.
-        del _codec._serializers_by_name[_codec._serializers.pop(Plain).name]
+        del _serializers.by_name[_serializers.by_class.pop(Plain).name]
 
 
 async def test_signed_dill_by_opt_in(tasks: QueuedTasks, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

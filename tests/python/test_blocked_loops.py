@@ -9,7 +9,7 @@ import pytest
 from support.project import Process, Project
 from support.waiting import eventually
 from taskyard import QueuedTasks
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 
 APP = """
     import asyncio, ctypes, os, pathlib, subprocess, time

@@ -94,7 +94,7 @@ def test_what_belongs_to_the_process_is_refused_by_name(tasks: QueuedTasks, of_p
 
 
 async def test_what_is_whole_in_memory_travels(tmp_path: pathlib.Path) -> None:
-    from taskyard.worker import Embedded
+    from taskyard._worker import Embedded
 
     def reads(file: Any, given: Any = io.BytesIO(b"given")) -> Any:
         return file.read() + given.read() + captured.read()

@@ -12,10 +12,10 @@ import pytest
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, get_service
+from taskyard._worker import Embedded
 from taskyard.dependencies import unregister_service
 from taskyard.errors import InvalidArgument
 from taskyard.queued_task import QueuedTaskConfig
-from taskyard.worker import Embedded
 
 APP = """
     import asyncio, os, pathlib, time

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 from taskyard import InvalidArgument, QueuedTasks, TaskNotFound, Unique
+from taskyard._worker import Embedded
 from taskyard.errors import DatabaseError
 from taskyard.queued_task import complete_in
-from taskyard.worker import Embedded
 
 
 async def echo(value: Any) -> Any:

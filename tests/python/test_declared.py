@@ -11,8 +11,8 @@ import taskyard
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks
-from taskyard.worker import Embedded
-from test_what_may_run import APP, Rows, add_row, local_task
+from taskyard._worker import Embedded
+from test_allowed_functions import APP, Rows, add_row, local_task
 
 GUARDED = """
     import asyncio, functools, pathlib

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import pytest
 from support.project import Project
 from taskyard import INJECTED, FunctionRefused, Inject, QueuedTasks, task
+from taskyard._worker import Embedded
 from taskyard.errors import OptionConflict
 from taskyard.tasks import Task
-from taskyard.worker import Embedded
-from test_what_may_run import add_row
+from test_allowed_functions import add_row
 
 APP = """
     import asyncio, functools, threading

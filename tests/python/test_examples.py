@@ -18,9 +18,9 @@ from support.ports import free_port
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, _hooks, _port, context, get_service
+from taskyard._worker import Embedded
 from taskyard.dependencies import unregister_service
 from taskyard.queued_task import QueuedTaskConfig
-from taskyard.worker import Embedded
 from test_quickstart import answers
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "python"

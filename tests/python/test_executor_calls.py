@@ -252,7 +252,7 @@ def test_a_failed_attempt_refuses_one_call_of_what_is_for_the_whole_process(proj
 
 
 def test_a_failed_attempt_refuses_nothing_later(project: Project) -> None:
-    project.write("app.py", APP.replace("{install}", "from taskyard.worker import _executor; _executor.REFUSE_MAX = 0.0"))
+    project.write("app.py", APP.replace("{install}", "from taskyard._worker import _executor; _executor.REFUSE_MAX = 0.0"))
     server = project.server("--workers=1", app="app")
     (maker,) = project.add("app.uses_a_writer, 'maker', 1, max_retries=0")
     assert project.ended(maker)["error"]["message"] == "a failure"

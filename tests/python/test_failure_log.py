@@ -10,8 +10,8 @@ import pytest
 from support.project import Project
 from support.waiting import eventually, eventually_async
 from taskyard import QueuedTasks, WaitTimeout
+from taskyard._worker import Embedded
 from taskyard.tasks import Task, TaskQueue
-from taskyard.worker import Embedded
 from taskyard.workers import WorkerPool
 
 APP = """

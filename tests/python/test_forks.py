@@ -16,7 +16,7 @@ import pytest
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, _port
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 
 APP = """
     import asyncio, concurrent.futures, multiprocessing, os, subprocess, sys
@@ -150,7 +150,7 @@ def test_a_forked_process_is_not_a_worker(project: Project, install: str) -> Non
 
 EMBEDDED = """
     import asyncio, json, app
-    from taskyard.worker import Embedded
+    from taskyard._worker import Embedded
 
     async def main():
         async with app.tasks, Embedded(app.tasks):
@@ -254,7 +254,7 @@ def test_a_forked_process_collects_nothing_of_an_application(sqlite_project: Pro
     calls = ", ".join(f"app.tasks.add_task({call}, max_retries=0)" for call in CALLS)
     text = f"""
         import asyncio, json, app
-        from taskyard.worker import Embedded
+        from taskyard._worker import Embedded
 
         async def main():
             async with app.tasks, Embedded(app.tasks):

@@ -13,9 +13,9 @@ import pytest
 from support.waiting import eventually
 from taskyard import QueuedTasks, RetryPolicy, TaskFailed, _hooks, on_post_create, on_post_run, on_pre_create, on_pre_run
 from taskyard import context as who
+from taskyard._worker import Embedded
 from taskyard.errors import InvalidArgument
 from taskyard.http import Request, State
-from taskyard.worker import Embedded
 
 order: list[Any] = []
 tenant: ContextVar[str] = ContextVar("tenant", default="none")

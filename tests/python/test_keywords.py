@@ -8,9 +8,9 @@ from typing import Any, TypedDict
 import pytest
 from support.project import Project
 from taskyard import InvalidArgument, QueuedTasks, task
+from taskyard._worker import Embedded
 from taskyard.errors import OptionConflict
 from taskyard.tasks import Task
-from taskyard.worker import Embedded
 from typing_extensions import Unpack
 
 APP = """

@@ -11,11 +11,11 @@ from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, on_pre_create
 from taskyard._hooks import clear
+from taskyard._worker import Embedded
 from taskyard.errors import TaskyardError
 from taskyard.scheduler import Scheduler
 from taskyard.tasks import Task, TaskQueue
 from taskyard.testing import assert_enqueued, refute_enqueued
-from taskyard.worker import Embedded
 
 #: A module with the same name in each application, with different results.
 APP = """

@@ -17,11 +17,11 @@ from fastapi import FastAPI
 from support.waiting import eventually_async
 from taskyard import QueuedTasks, Retry, RetryPolicy
 from taskyard._rate import stalled
+from taskyard._worker import Embedded
 from taskyard.errors import InvalidArgument, OverLimit
 from taskyard.fastapi import router, task_router
 from taskyard.progress import Progress, ProgressTracker, StoredProgress
 from taskyard.queued_task import set_context
-from taskyard.worker import Embedded
 
 
 class Clock:

@@ -12,9 +12,9 @@ from support.project import Project
 from support.taken import Echo, fresh_gates, run, seen
 from support.waiting import eventually_async
 from taskyard import Inject, queued_task
+from taskyard._worker import Embedded
 from taskyard.queued_task import get_current_task, getLogger, set_context
 from taskyard.tasks import BackgroundTask, Task, TaskQueue, TaskStatus
-from taskyard.worker import Embedded
 
 
 @pytest.fixture

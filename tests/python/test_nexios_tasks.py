@@ -14,11 +14,11 @@ import pytest
 from support.project import Project
 from support.waiting import eventually_async
 from taskyard import QueuedTasks, RetryPolicy, register_serializer, task
+from taskyard._worker import Embedded
 from taskyard.errors import FunctionRefused, InvalidArgument, NotSerializable, OverLimit, WrongState
 from taskyard.progress import ProgressTracker
 from taskyard.queued_task import get_current_task
 from taskyard.tasks import BackgroundTask, Fail, Retry, Snooze, Task, TaskError, TaskQueue, TaskStatus
-from taskyard.worker import Embedded
 
 
 class Email(Task):

@@ -1,8 +1,8 @@
 """Defects that task queues often have: a test for each shows that it does not occur here.
 
-Related tests are elsewhere, by subject: cancel, and a task that kills its process: `test_workers`, `test_pills`;
-identities of concurrent requests: `test_fastapi`; contextvars, context writes, tracebacks: `test_inside`; a local
-function with a module's name: `test_what_may_run`; a failing hook: `test_hooks`; commands and settings:
+Related tests are elsewhere, by subject: cancel, and a task that kills its process: `test_workers`, `test_poison_tasks`;
+identities of concurrent requests: `test_fastapi`; contextvars, context writes, tracebacks: `test_task_context`; a local
+function with a module's name: `test_allowed_functions`; a failing hook: `test_hooks`; commands and settings:
 `test_commands`. The cost of a claim beside 100,000 blocked children is a test of the stores, which counts blocks.
 """
 
@@ -22,8 +22,8 @@ import pytest
 from support.project import Process, Project
 from support.waiting import eventually
 from taskyard import ParentTaskFailed, QueuedTasks, TaskCancelled
+from taskyard._worker import Embedded
 from taskyard.testing import Clock
-from taskyard.worker import Embedded
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pydantic
 import pytest
 from taskyard import InvalidArgument, NotSerializable, QueuedTasks, _classes
 from taskyard._codec import Decoder, Encoder
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 from typing_extensions import TypeAliasType
 
 T = TypeVar("T")

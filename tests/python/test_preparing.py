@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from taskyard import QueuedTasks, TaskFailed, _loops
-from taskyard.worker import Embedded, _parents
+from taskyard._worker import Embedded, _parents
 
 started: list[str] = []
 

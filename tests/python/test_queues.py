@@ -19,8 +19,8 @@ from taskyard import (
     UnknownQueue,
     WrongState,
 )
+from taskyard._worker import Embedded
 from taskyard.tasks import TaskQueue
-from taskyard.worker import Embedded
 
 order: list[str] = []
 release = asyncio.Event()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from taskyard import NotAwaited, QueuedTasks, _port
 from taskyard._rollbacks import Statement, read
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 
 
 async def echo(value: Any) -> Any:

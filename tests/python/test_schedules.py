@@ -11,9 +11,9 @@ import pytest
 from support.project import Project
 from support.waiting import eventually, eventually_async
 from taskyard import CronError, DuplicateSchedule, InvalidArgument, NotSerializable, QueuedTasks, UnknownSchedule
+from taskyard._worker import Embedded
 from taskyard.queued_task import get_context
 from taskyard.schedules import check, next_times
-from taskyard.worker import Embedded
 
 UTC = dt.timezone.utc
 

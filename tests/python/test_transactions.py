@@ -30,8 +30,8 @@ from taskyard import (
     _port,
     get_current_task,
 )
+from taskyard._worker import Embedded
 from taskyard.queued_task import complete_in, on_pre_create, set_context
-from taskyard.worker import Embedded
 
 
 async def echo(value: Any) -> Any:

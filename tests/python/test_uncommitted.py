@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from taskyard import QueuedTasks, TaskNotFound, WaitTimeout
-from taskyard.worker import Embedded
+from taskyard._worker import Embedded
 
 
 async def echo(value: Any) -> Any:

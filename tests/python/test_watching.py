@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from support.project import Project
 from taskyard import QueuedTasks, RetryPolicy, TaskNotFound, get_current_task
+from taskyard._worker import Embedded
 from taskyard.queued_task import save_context, set_context
 from taskyard.watching import TaskEvent
-from taskyard.worker import Embedded
 
 
 @pytest.fixture

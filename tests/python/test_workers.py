@@ -263,7 +263,7 @@ def test_children_that_do_not_come_up_lose_nothing(project: Project) -> None:
         "app.py",
         """
         import os, sys
-        if os.path.exists("bad") and "taskyard.worker" in " ".join(sys.orig_argv) and "--check" not in sys.argv:
+        if os.path.exists("bad") and "taskyard._worker" in " ".join(sys.orig_argv) and "--check" not in sys.argv:
             raise RuntimeError("the password has expired")
 
         async def echo(value):

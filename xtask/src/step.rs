@@ -64,8 +64,8 @@ impl Steps {
     pub fn finish(self) -> Result<(), String> {
         eprintln!();
         for (name, time, problem) in &self.0 {
-            let verdict = if problem.is_none() { "ok" } else { "FAILED" };
-            eprintln!("{name:<12} {verdict:<7} {:>7.1} s", time.as_secs_f64());
+            let result = if problem.is_none() { "ok" } else { "FAILED" };
+            eprintln!("{name:<12} {result:<7} {:>7.1} s", time.as_secs_f64());
         }
         let failed: Vec<&str> =
             self.0.iter().filter(|(_, _, problem)| problem.is_some()).map(|(name, ..)| name.as_str()).collect();

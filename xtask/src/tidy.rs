@@ -1,7 +1,7 @@
 //! The repository's own rules, which no standard tool checks.
 //!
 //! - A Rust file begins with a `//!` header that describes it.
-//! - No file is longer than 600 lines.
+//! - No file is longer than 600 lines, except documents and the generated `schema.sql`.
 //! - No notes of work to be done later in the source; these belong in issues.
 //! - No path of a developer's machine.
 //! - The two stores have the same tables, and every SQL file is used (`tidy/twins.rs`).
@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const LINES_MAX: usize = 600;
+/// Description of a migrated database, written by a test of its store.
+const GENERATED: &str = "schema.sql";
 /// Markers of later work; written in two halves, so that this file does not break the rule.
 const LATER: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
 const MACHINE_PATHS: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/Use", "rs/")];
@@ -106,7 +108,8 @@ fn breaches(path: &Path, text: &str) -> Vec<String> {
     if is_rust && !text.trim_start().starts_with("//!") {
         found.push(format!("{shown}:1: add a `//!` header that says what this file owns"));
     }
-    if lines > LINES_MAX && path.extension().is_none_or(|extension| extension != "md") {
+    let is_exempt = path.extension().is_some_and(|extension| extension == "md") || path.ends_with(GENERATED);
+    if lines > LINES_MAX && !is_exempt {
         found.push(format!("{shown}: {lines} lines, over {LINES_MAX}: split the file"));
     }
     for (at, line) in text.lines().enumerate() {
@@ -132,6 +135,8 @@ mod tests {
         assert_eq!(found.len(), 3, "{found:?}");
         assert!(found[0].starts_with("a.rs:1:") && found[1].starts_with("a.rs:2:") && found[2].starts_with("a.rs:3:"));
         assert!(breaches(Path::new("a.rs"), "//! Owns a.\n").is_empty());
-        assert_eq!(breaches(Path::new("a.sql"), &"select 1;\n".repeat(LINES_MAX + 1)).len(), 1);
+        let long = "select 1;\n".repeat(LINES_MAX + 1);
+        assert_eq!(breaches(Path::new("a.sql"), &long).len(), 1);
+        assert!(breaches(Path::new("a/schema.sql"), &long).is_empty() && breaches(Path::new("a.md"), &long).is_empty());
     }
 }

@@ -152,7 +152,7 @@ impl Commands {
                     // clap repeats the arguments in its message: parse a concealed and escaped copy, so that no password is shown.
                     let shown = arguments.iter().map(|argument| {
                         let argument = argument.to_string_lossy();
-                        escape::line(&taskyard::conceal(&argument)).into_owned()
+                        escape::line(&taskyard::redact(&argument)).into_owned()
                     });
                     let of_shown = command().try_get_matches_from(shown).err();
                     let hidden =

@@ -21,7 +21,7 @@ use taskyard::{Error, Settings};
 use crate::failure::Failure;
 use crate::out::remark;
 use crate::session::{Access, Session};
-use report::Figures;
+use report::BenchResults;
 
 /// The subcommand's name.
 pub(crate) const NAME: &str = "bench";
@@ -78,7 +78,7 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
     }
     let address = session.settings().database.clone().unwrap_or_default();
     let observer = postgres::Observer::connect(&address).await?;
-    let mut figures = Figures::new(&queue, observer.as_ref()).await?;
+    let mut results = BenchResults::new(&queue, observer.as_ref()).await?;
     let wants = |part: &str| args.only.is_empty() || args.only.iter().any(|name| name == part);
     let seconds = Duration::from_secs(args.seconds);
 
@@ -94,47 +94,47 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
                 held.push(held::Held::open(&address).await?);
             }
             held::load(&queue, length, &load).await?;
-            figures.beside.push(beside.clone());
+            results.beside.push(beside.clone());
             continue;
         }
         remark(format!("bench: preparing {beside}"));
-        figures.beside.push(add::beside(&queue, beside).await?);
+        results.beside.push(add::beside(&queue, beside).await?);
         if let Some(observer) = &observer {
             observer.tidy().await;
         }
     }
     if let (true, Some(observer)) = (wants("raw"), &observer) {
         remark("bench: raw figures by SQL alone");
-        figures.raw = Some(raw::measure(observer, seconds).await?);
+        results.raw = Some(raw::measure(observer, seconds).await?);
     }
     if wants("add") {
         remark("bench: awaited additions");
-        figures.add_one = Some(add::awaited(&queue, 1, seconds).await?);
-        figures.add_hundred = Some(add::awaited(&queue, 100, seconds).await?);
+        results.add_one = Some(add::awaited(&queue, 1, seconds).await?);
+        results.add_hundred = Some(add::awaited(&queue, 100, seconds).await?);
         add::clear(&queue).await?;
     }
     if wants("bulk") || wants("drain") {
         remark("bench: bulk");
-        figures.bulk = Some(add::bulk(&queue, args.tasks).await?);
+        results.bulk = Some(add::bulk(&queue, args.tasks).await?);
     }
     if wants("drain") {
         remark("bench: drain");
-        figures.drain = Some(drain::measure(&queue, observer.as_ref(), &load).await?);
+        results.drain = Some(drain::measure(&queue, observer.as_ref(), &load).await?);
     }
     if wants("pickup") {
         remark("bench: pick-up latency");
-        figures.pickup = Some(pickup::measure(&queue, session, args.samples).await?);
+        results.pickup = Some(pickup::measure(&queue, session, args.samples).await?);
     }
     if wants("rest") {
         remark("bench: an idle server");
-        figures.rest = Some(pickup::at_rest(session, Duration::from_secs(20)).await?);
+        results.rest = Some(pickup::at_rest(session, Duration::from_secs(20)).await?);
     }
     drop(held);
     queue.close(Duration::from_secs(10)).await?;
     if session.out().is_json() {
-        session.out().json(&figures)?;
+        session.out().json(&results)?;
     } else {
-        figures.print();
+        results.print();
     }
     Ok(0)
 }

@@ -10,12 +10,12 @@ pub(crate) mod task;
 pub(crate) mod top;
 
 mod bulk;
+mod call_args;
 mod filter;
 mod id;
 mod interrupt;
 mod known;
 mod reload;
 mod run;
-mod work;
 
 pub(crate) use interrupt::{Interrupt, Interrupts};

@@ -10,7 +10,7 @@
 //!
 //! This crate is the composition root: it finds the settings, chooses the database, sets up logging and prints every reply.
 //! The behaviour of a queue is implemented in the crates below it. The Python package is the only library that uses this
-//! crate: for the command, and for a project's settings and keys ([`place`]).
+//! crate: for the command, and for a project's settings and keys ([`project_context`]).
 //!
 //! Invariants: stdout carries the command's result only (with `--json` nothing but JSON); text from a database or a file name
 //! is escaped before it reaches a terminal; no command ends with a panic or a backtrace; the exit code tells the outcome
@@ -23,18 +23,18 @@ mod confirm;
 mod demo;
 mod escape;
 mod failure;
-mod grid;
+mod humanize;
 mod init;
 mod logging;
-mod moment;
 mod out;
-pub mod place;
 mod project;
+pub mod project_context;
 mod python;
 mod secret;
 mod session;
 mod settings;
 mod style;
+mod table;
 mod text;
 mod trust;
 

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::escape;
 use crate::failure::Failure;
-use crate::grid::Grid;
 use crate::style::Style;
+use crate::table::Table;
 
 /// The format in which a command prints its result.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +75,8 @@ impl Out {
         Ok(writeln!(io::stdout().lock(), "{}", escape::json(&text))?)
     }
 
-    pub(crate) fn grid(self, grid: Grid) -> Result<(), Failure> {
-        Ok(writeln!(io::stdout().lock(), "{}", grid.render(Style::of_stdout()))?)
+    pub(crate) fn table(self, table: Table) -> Result<(), Failure> {
+        Ok(writeln!(io::stdout().lock(), "{}", table.render(Style::of_stdout()))?)
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use taskyard_core::Error;
 
 use crate::failure::Failure;
-use crate::trust::{self, Distrust};
+use crate::trust::{self, Untrusted};
 
 /// Names of files and directories that mark a project's root.
 const MARKS: [&str; 4] = ["taskyard.toml", "pyproject.toml", "Cargo.toml", ".git"];
@@ -51,10 +51,10 @@ impl Root {
     pub(crate) fn above(directory: &Path) -> Result<Self, Failure> {
         let root = |path: &Path| Self { path: path.to_owned(), is_named: false };
         let start = root(directory);
-        if let Err(distrust) = start.check(directory) {
+        if let Err(untrusted) = start.check(directory) {
             let is_used =
                 MARKS.iter().chain(&[".env", DIRECTORY]).any(|name| directory.join(name).symlink_metadata().is_ok());
-            return if is_used { Err(distrust.into()) } else { Ok(start) };
+            return if is_used { Err(untrusted.into()) } else { Ok(start) };
         }
         let mut below = directory;
         loop {
@@ -76,16 +76,16 @@ impl Root {
     /// Checks that a path is trusted. Paths below a named root always are; all others are checked by owner and mode.
     ///
     /// # Errors
-    /// [`Distrust`] with the reason.
-    pub(crate) fn check(&self, path: &Path) -> Result<(), Distrust> {
+    /// [`Untrusted`] with the reason.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), Untrusted> {
         if self.is_named && path.starts_with(&self.path) { Ok(()) } else { trust::check(path, &self.path) }
     }
 
     /// Returns the path of `.taskyard` in the root, whether or not it exists. The root and the directory must be trusted.
     ///
     /// # Errors
-    /// [`Distrust`] with the reason.
-    pub(crate) fn own_directory(&self) -> Result<PathBuf, Distrust> {
+    /// [`Untrusted`] with the reason.
+    pub(crate) fn own_directory(&self) -> Result<PathBuf, Untrusted> {
         let directory = self.path.join(DIRECTORY);
         self.check(&self.path)?;
         self.check(&directory)?;

@@ -14,9 +14,9 @@ use crate::failure::Failure;
 use crate::project::{self, Root};
 use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
-use crate::trust::Distrust;
+use crate::trust::Untrusted;
 
-/// Exit code of a check if the application adds its tasks to another database (`taskyard.worker`).
+/// Exit code of a check if the application adds its tasks to another database (`taskyard._worker`).
 const EXIT_OTHER_DATABASE: i32 = 5;
 /// Exit code of a check if the application lacks the requested function.
 const EXIT_UNKNOWN: i32 = 6;
@@ -37,7 +37,7 @@ impl Python {
     /// Returns the command of a worker process that runs the functions of `app`, if given, and of the setting `include`.
     pub(crate) fn worker(&self, app: Option<&str>, session: &Session) -> ChildCommand {
         let settings = session.settings();
-        let mut args = vec!["-m".to_owned(), "taskyard.worker".to_owned()];
+        let mut args = vec!["-m".to_owned(), "taskyard._worker".to_owned()];
         if let Some(app) = app {
             args.extend(["--app".to_owned(), app.to_owned()]);
         }
@@ -142,7 +142,7 @@ pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Opti
 
 /// Checks that a module's file and the packages that contain it are trusted, as far as they lie below the directory. Workers
 /// check the other modules that they import from there (`_trust.py`).
-fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Distrust> {
+fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Untrusted> {
     let mut path = directory.to_owned();
     for part in module.split(':').next().unwrap_or_default().split('.') {
         path.push(part);

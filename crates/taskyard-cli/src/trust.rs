@@ -20,20 +20,20 @@ const BY_ALL: u32 = 0o002;
 
 /// The error of a path that is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Distrust {
+pub(crate) struct Untrusted {
     path: PathBuf,
     why: String,
     /// The directory to name with `--root`.
     root: PathBuf,
 }
 
-impl fmt::Display for Distrust {
+impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path.display(), self.why)
     }
 }
 
-impl Distrust {
+impl Untrusted {
     /// Returns the hint with the flag that declares the directory trusted.
     fn hint(&self) -> String {
         let root = self.root.display().to_string();
@@ -43,18 +43,18 @@ impl Distrust {
     }
 }
 
-impl From<Distrust> for Failure {
-    fn from(distrust: Distrust) -> Self {
-        Self::usage(distrust.to_string()).with_hint(distrust.hint())
+impl From<Untrusted> for Failure {
+    fn from(untrusted: Untrusted) -> Self {
+        Self::usage(untrusted.to_string()).with_hint(untrusted.hint())
     }
 }
 
 /// Appends the hint to the reason, because [`Error`] has no hint per value.
-impl From<Distrust> for Error {
-    fn from(distrust: Distrust) -> Self {
+impl From<Untrusted> for Error {
+    fn from(untrusted: Untrusted) -> Self {
         Self::File {
-            path: distrust.path.display().to_string(),
-            why: format!("{}; {}", distrust.why, distrust.hint()),
+            path: untrusted.path.display().to_string(),
+            why: format!("{}; {}", untrusted.why, untrusted.hint()),
             lost: false,
         }
     }
@@ -63,18 +63,18 @@ impl From<Distrust> for Error {
 /// Checks that a path is trusted or does not exist. `root` is the directory that the hint suggests for `--root`.
 ///
 /// # Errors
-/// [`Distrust`] with the reason, also if the path cannot be inspected.
-pub(crate) fn check(path: &Path, root: &Path) -> Result<(), Distrust> {
-    let distrust = |why: String| Err(Distrust { path: path.to_owned(), why, root: root.to_owned() });
+/// [`Untrusted`] with the reason, also if the path cannot be inspected.
+pub(crate) fn check(path: &Path, root: &Path) -> Result<(), Untrusted> {
+    let untrusted = |why: String| Err(Untrusted { path: path.to_owned(), why, root: root.to_owned() });
     for (looked, is_link) in [(path.symlink_metadata(), true), (path.metadata(), false)] {
         match looked {
             Ok(found) => {
                 if let Some(why) = objection(&found, is_link) {
-                    return distrust(why);
+                    return untrusted(why);
                 }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(error) => return distrust(crate::project::plain(&error)),
+            Err(error) => return untrusted(crate::project::plain(&error)),
         }
     }
     Ok(())
@@ -107,7 +107,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     fn objection_to(path: &Path) -> Option<String> {
-        check(path, path).err().map(|distrust| distrust.to_string())
+        check(path, path).err().map(|untrusted| untrusted.to_string())
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_hint_is_a_line_to_be_copied() {
-        let hint = |root: &str| Distrust { path: root.into(), why: String::new(), root: root.into() }.hint();
+        let hint = |root: &str| Untrusted { path: root.into(), why: String::new(), root: root.into() }.hint();
         assert!(hint("/srv/app").contains("--root /srv/app "));
         assert!(hint("/srv/it's mine").contains("--root '/srv/it'\\''s mine' "));
     }

@@ -1,17 +1,19 @@
 //! The client with which applications add, await and control tasks.
 //!
-//! Additions go to the [`adder`], which writes the first one at once and groups those that arrive during a write. `add`
+//! Additions go to the [`insert_batcher`], which writes the first one at once and groups those that arrive during a write. `add`
 //! returns when its task is stored, `add_later` returns at once. References wait through one [`waiter`] per client,
 //! which is notified by the database. Additions, cancel, stop and retry of a client are carried out in the order of the
 //! calls.
 
-mod adder;
-mod ask;
+#[doc(hidden)]
+pub mod additions;
 mod call;
+mod client_request;
 mod create_hooks;
 mod dead;
 mod group;
 mod guard;
+mod insert_batcher;
 mod queues;
 mod reference;
 mod schedules;
@@ -21,8 +23,8 @@ mod watch;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-pub use ask::{Answering, Ask, DeadAsk, Draft, QueueAsk, ScheduleAsk};
 pub use call::Call;
+pub use client_request::{ClientRequest, DeadLetterRequest, Draft, QueueRequest, ResponseFuture, ScheduleRequest};
 use create_hooks::CreateHooks;
 pub use create_hooks::PendingTask;
 pub use dead::DeadEdit;
@@ -35,9 +37,10 @@ use crate::seal::{Keys, NoKeys};
 use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Limits, Namespace, Result, Statement, TaskId};
-use adder::{Adder, Ticket, Verb};
+use additions::Additions;
+use insert_batcher::{InsertBatcher, Ticket, Verb};
 use waiter::Waiter;
-use watch::Hub;
+use watch::WatchPoller;
 
 /// Configuration of a client; can be changed at run time with [`Client::configure`].
 #[derive(Clone, Debug, PartialEq)]
@@ -56,9 +59,9 @@ pub struct ClientConfig {
     /// Maximum size of these additions in bytes (default 64 MiB).
     pub waiting_bytes_max: usize,
     /// Polling interval of waiting references while no notifications of other processes arrive (default 2 s).
-    pub poll: Duration,
+    pub polling_interval: Duration,
     /// Polling interval of waiting references otherwise (default 30 s).
-    pub fallback_poll: Duration,
+    pub fallback_polling_interval: Duration,
     /// More fields may be added: a literal must end in `..Default::default()`.
     #[doc(hidden)]
     pub unlisted: crate::Unlisted,
@@ -73,8 +76,8 @@ impl Default for ClientConfig {
             timeout: Some(Duration::from_secs(300)),
             waiting_max: 10_000,
             waiting_bytes_max: 64 << 20,
-            poll: Duration::from_secs(2),
-            fallback_poll: Duration::from_secs(30),
+            polling_interval: Duration::from_secs(2),
+            fallback_polling_interval: Duration::from_secs(30),
             unlisted: crate::Unlisted::default(),
         }
     }
@@ -99,11 +102,13 @@ const RUNTIME_ENDED: Error = Error::ShutDown(
 pub struct Client {
     store: Arc<dyn Store>,
     config: Arc<RwLock<ClientConfig>>,
-    adder: Arc<Adder>,
+    batcher: Arc<InsertBatcher>,
     waiter: Arc<Waiter>,
-    hub: Arc<Hub>,
+    watch_poller: Arc<WatchPoller>,
     keys: Arc<dyn Keys>,
     hooks: Arc<CreateHooks>,
+    /// Of the task's body that this handle was made for.
+    additions: Option<Arc<Additions>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -118,10 +123,20 @@ impl Client {
     pub fn new(store: Arc<dyn Store>, config: ClientConfig) -> Self {
         let config = Arc::new(RwLock::new(config));
         let runtime = tokio::runtime::Handle::current();
-        let adder = Adder::start(Arc::clone(&store), Arc::clone(&config), &runtime);
+        let batcher = InsertBatcher::start(Arc::clone(&store), Arc::clone(&config), &runtime);
         let waiter = Waiter::new(Arc::clone(&store), Arc::clone(&config), runtime.clone());
-        let hub = Hub::new(Arc::clone(&store), runtime.clone());
-        Self { store, config, adder, waiter, hub, keys: Arc::new(NoKeys), hooks: Arc::default(), runtime }
+        let watch_poller = WatchPoller::new(Arc::clone(&store), runtime.clone());
+        Self {
+            store,
+            config,
+            batcher,
+            waiter,
+            watch_poller,
+            keys: Arc::new(NoKeys),
+            hooks: Arc::default(),
+            additions: None,
+            runtime,
+        }
     }
 
     /// Sets the keys for payloads from another language's serialiser.
@@ -161,7 +176,7 @@ impl Client {
     /// [`Error::ShutDown`] if it has ended.
     #[doc(hidden)]
     pub fn check_runtime(&self) -> Result<()> {
-        self.adder.check_runtime()
+        self.batcher.check_runtime()
     }
 
     /// Returns the current configuration.
@@ -217,6 +232,8 @@ impl Client {
     /// written for five seconds or while the database is unreachable. In a `LocalSet` this blocks the other tasks of
     /// the set too. If the client's runtime has only one thread (the `current_thread` flavor), nothing could be written
     /// meanwhile: there it fails at once, and [`Client::add`] is the way to wait.
+    ///
+    /// Called by a task's body, the addition is decided before the body's success is stored: see `TaskContext::client`.
     ///
     /// Additions that are left when the last handle is dropped, or when the runtime ends, are written within five
     /// seconds. A task that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).
@@ -276,8 +293,10 @@ impl Client {
 
     fn push_tasks<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         crate::graph::check_cycles(&tasks)?;
-        let ids = ids(&tasks);
-        let tasks = self.refs(ids, &self.adder.push(tasks)?);
+        let (ids, noting) = (ids(&tasks), self.noting(&tasks));
+        let ticket = self.batcher.push(tasks)?;
+        noting.pushed(&ticket);
+        let tasks = self.refs(ids, &ticket);
         self.tell_when_stored(&tasks);
         Ok(tasks)
     }
@@ -285,7 +304,7 @@ impl Client {
     async fn push_when_room<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         crate::graph::check_cycles(&tasks)?;
         let ids = ids(&tasks);
-        Ok(self.refs(ids, &self.adder.push_when_room(tasks).await?))
+        Ok(self.refs(ids, &self.batcher.push_when_room(tasks).await?))
     }
 
     fn refs<T>(&self, ids: Vec<TaskId>, ticket: &Arc<Ticket>) -> Vec<TaskRef<T>> {
@@ -311,7 +330,7 @@ impl Client {
     /// [`Error::ShutDown`] if the client is closed meanwhile or its runtime has ended. A refused addition whose outcome
     /// nothing awaits is logged, not returned.
     pub async fn flush(&self) -> Result<()> {
-        self.adder.flush().await
+        self.batcher.flush().await
     }
 
     /// Flushes for at most `bound`, then refuses further calls. Tasks that could not be written are logged by id and
@@ -320,7 +339,7 @@ impl Client {
     /// # Errors
     /// [`Error::QueueUnavailable`] with the number of lost additions, [`Error::ShutDown`] if the runtime has ended.
     pub async fn close(&self, bound: Duration) -> Result<()> {
-        self.adder.close(bound).await
+        self.batcher.close(bound).await
     }
 
     /// Cancels these tasks, or requests it from their servers. Ordered after all earlier additions, except those of
@@ -352,7 +371,7 @@ impl Client {
     /// Makes one call for each task, which the writer carries out together. Returns the replies in the order of the
     /// ids.
     async fn control(&self, verb: &Verb, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        let answers: Vec<_> = ids.iter().map(|id| self.adder.control(verb.clone(), *id)).collect();
+        let answers: Vec<_> = ids.iter().map(|id| self.batcher.control(verb.clone(), *id)).collect();
         let mut replies = Vec::with_capacity(answers.len());
         for answer in answers {
             replies.push(answer.await.map_err(|_| SHUT_DOWN)??);

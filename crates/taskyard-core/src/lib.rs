@@ -5,7 +5,7 @@
 //! Performs no I/O of its own: no SQL, no HTTP, no Python. Start with [`store`], which documents the protocol.
 
 pub mod client;
-pub mod conceal;
+pub mod concurrency_slot;
 pub mod context;
 pub mod error;
 pub mod failpoint;
@@ -13,10 +13,11 @@ pub mod graph;
 pub mod id;
 pub mod limits;
 pub mod namespace;
+pub mod notifications;
 pub mod payload;
 pub mod queue_order;
 pub mod rate;
-pub mod rest;
+pub mod redact;
 pub mod retry;
 pub mod schedule;
 pub mod seal;
@@ -27,7 +28,6 @@ pub mod store;
 pub mod task;
 pub mod time;
 mod unlisted;
-pub mod wake;
 mod words;
 
 pub use client::{Client, TaskRef};

@@ -9,8 +9,8 @@ mod environment;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::conceal::conceal;
 use crate::queue_order::{self, OrderWord, QueueOrder};
+use crate::redact::redact;
 use crate::store::Retention;
 use crate::{Error, Limits, Namespace, Result};
 
@@ -414,7 +414,7 @@ impl Settings {
                 let Some(setting) = Setting::find(name) else {
                     if layer.strict {
                         return Err(Error::Setting {
-                            name: format!("{} ({})", conceal(name), layer.place),
+                            name: format!("{} ({})", redact(name), layer.place),
                             why: "there is no such setting".into(),
                         });
                     }
@@ -428,7 +428,7 @@ impl Settings {
                 }
                 (setting.set)(&mut settings, value).map_err(|why| Error::Setting {
                     name: format!("{name} ({})", layer.place),
-                    why: if matches!(conceal(value), Cow::Owned(_)) { ADDRESS.into() } else { why },
+                    why: if matches!(redact(value), Cow::Owned(_)) { ADDRESS.into() } else { why },
                 })?;
             }
         }

@@ -92,10 +92,10 @@
 
 mod ends;
 mod filter;
-mod glance;
 mod messages;
 mod rows;
 mod serves;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,15 +104,15 @@ use async_trait::async_trait;
 
 pub use ends::{EndAside, OutcomeColumns};
 pub use filter::TaskFilter;
-pub use glance::{EndedAttempt, Glance, GlanceAt};
 pub use messages::*;
 pub use rows::{Rows, begins_reading};
 pub use serves::{ParkedReason, RegroupReport, Serves};
+pub use snapshot::{EndedAttempt, SnapshotRequest, TaskSnapshot};
 
+use crate::notifications::Notifications;
 use crate::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use crate::state::Runtime;
 use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
-use crate::wake::Bells;
 use crate::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp, Token};
 
 /// Edges applied in the finishing transaction; the rest is left to a cascade row.
@@ -151,7 +151,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn address(&self) -> String;
 
     /// Returns the notifications of this store's own commits and of other processes' commits.
-    fn bells(&self) -> &Bells;
+    fn notifications(&self) -> &Notifications;
 
     /// Returns whether commits of other processes currently cause notifications. If not, waiters must poll more often.
     fn hears_others(&self) -> bool;
@@ -241,7 +241,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Returns the current snapshots of these tasks, in their order; `None` for unknown ids. One query for any number
     /// of tasks, because watchers repeat it often.
-    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>>;
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>>;
 
     // ── manual control ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -288,7 +288,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()>;
 
     /// Limits how many tasks of a queue run at once over all servers; `None` removes the limit.
-    async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()>;
+    async fn set_limit(&self, queue: &str, running_max: Option<u32>) -> Result<()>;
 
     /// Limits how many tasks of a queue start per period over all servers (created if new); `None` removes the limit.
     /// Starts under the previous rate count, as far as the new period covers them.

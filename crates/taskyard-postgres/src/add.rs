@@ -50,14 +50,14 @@ pub(crate) async fn add(store: &Inner, request: AddRequest<'_>, lock_wait: Durat
     if plain {
         let told = add_plain(store, id, batch, lock_wait).await?;
         if told {
-            store.bells.work.ring()
+            store.notifications.work.notify()
         } else {
-            store.tell_work()
+            store.notify_work()
         }
         return Ok(batch.iter().map(|task| Added { id: task.id, existing: false }).collect());
     }
     let added = rerunning(|| add_linked(store, id, batch, lock_wait)).await?;
-    store.tell_work();
+    store.notify_work();
     Ok(added)
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn add(store: &Inner, request: AddRequest<'_>, lock_wait: Durat
 pub(crate) async fn added(store: &Inner, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>> {
     let params =
         [(&addition.0 as _, Type::UUID), (&ids.iter().map(|id| id.0).collect::<Vec<Uuid>>() as _, Type::UUID_ARRAY)];
-    let rows = store.pool.ask(Role::Ask, "SELECT * FROM taskyard.task_added($1, $2)", &params).await?;
+    let rows = store.pool.query_idempotent(Role::Client, "SELECT * FROM taskyard.task_added($1, $2)", &params).await?;
     let stored = rows.iter().map(|row| get(row, 0)).collect::<Result<HashSet<Uuid>>>()?;
     Ok(ids.iter().map(|id| stored.contains(&id.0)).collect())
 }
@@ -85,7 +85,7 @@ pub(crate) async fn check(store: &Inner) -> Result<()> {
     let task = NewTask::new("taskyard:check", payload.into_bytes());
     let arrays = Arrays::of(None, &[&task], None);
     rerunning(|| async {
-        let transaction = store.pool.begin(Role::Ask, LOCK_WAIT).await?;
+        let transaction = store.pool.begin(Role::Client, LOCK_WAIT).await?;
         let tried = transaction.query(SQL, &arrays.params()).await;
         transaction.rollback().await;
         tried.map(drop)
@@ -102,15 +102,15 @@ async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask], lock_wait: 
         let mut params = arrays.params().to_vec();
         params.push((&lock_timeout, Type::TEXT));
         if !(store.options.notify && store.notifier.may_tell_work()) {
-            store.pool.query_frequent(Role::Ask, ALONE, &params).await?;
+            store.pool.query_frequent(Role::Client, ALONE, &params).await?;
             return Ok(false);
         }
         let behind: Params<'_> = &[(&store.options.notify_channel, Type::TEXT)];
-        store.pool.query_and_send(Role::Ask, ALONE, &params, (notify::ONE, behind)).await?;
+        store.pool.query_and_send(Role::Client, ALONE, &params, (notify::ONE, behind)).await?;
         return Ok(true);
     }
     rerunning(|| async {
-        let transaction = store.pool.begin(Role::Ask, lock_wait).await?;
+        let transaction = store.pool.begin(Role::Client, lock_wait).await?;
         match write_chunks(&transaction, id, &chunks).await {
             Ok(()) => transaction.commit().await,
             Err(interrupted) => {
@@ -172,7 +172,7 @@ async fn add_linked(
     batch: &[NewTask],
     lock_wait: Duration,
 ) -> Result<Vec<Added>, Interrupted> {
-    let transaction = store.pool.begin(Role::Ask, lock_wait).await?;
+    let transaction = store.pool.begin(Role::Client, lock_wait).await?;
     match linked(&transaction, Some(id), batch).await {
         Ok(added) => {
             transaction.commit().await?;

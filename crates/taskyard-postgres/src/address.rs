@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use taskyard_core::conceal::{credentials_at, password_at};
+use taskyard_core::redact::{credentials_at, password_at};
 use taskyard_core::{Error, Result};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};

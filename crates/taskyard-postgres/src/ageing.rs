@@ -22,14 +22,14 @@ pub(crate) async fn set(store: &Inner, queue: &str, every: Option<Duration>) -> 
     let every = every.map(|every| micros(every).max(1));
     store
         .pool
-        .query(Role::Ask, "SELECT taskyard.queue_set_ageing($1, $2)", &[(&queue, Type::TEXT), (&every, Type::INT8)])
+        .query(Role::Client, "SELECT taskyard.queue_set_ageing($1, $2)", &[(&queue, Type::TEXT), (&every, Type::INT8)])
         .await?;
     if every.is_some() {
-        tell(store, queue).await?;
+        stamp(store, queue).await?;
     } else {
         let sql = "SELECT taskyard.queue_unstamp($1, $2)";
         loop {
-            let rows = store.pool.query(Role::Ask, sql, &[(&queue, Type::TEXT), (&STAMP_ROWS, Type::INT4)]).await?;
+            let rows = store.pool.query(Role::Client, sql, &[(&queue, Type::TEXT), (&STAMP_ROWS, Type::INT4)]).await?;
             if rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))? == 0 {
                 break;
             }
@@ -37,16 +37,16 @@ pub(crate) async fn set(store: &Inner, queue: &str, every: Option<Duration>) -> 
         while step(store).await?.more {}
         control::settle(store, queue).await?;
     }
-    store.tell_work();
+    store.notify_work();
     Ok(())
 }
 
 /// Moves the ready rows of a queue to its own partition, and stores the promotion time in those that lack one.
-async fn tell(store: &Inner, queue: &str) -> Result<()> {
+async fn stamp(store: &Inner, queue: &str) -> Result<()> {
     control::settle(store, queue).await?;
     let groups = "SELECT 0::bigint UNION ALL SELECT g.id::bigint << 32 FROM taskyard.kind_group g";
     let mut lanes: Vec<i64> = Vec::new();
-    for row in &store.pool.query(Role::Ask, groups, &[]).await? {
+    for row in &store.pool.query(Role::Client, groups, &[]).await? {
         let base: i64 = get(row, 0)?;
         lanes.extend([base, base + 1]);
     }
@@ -56,7 +56,7 @@ async fn tell(store: &Inner, queue: &str) -> Result<()> {
             let rows = store
                 .pool
                 .query(
-                    Role::Ask,
+                    Role::Client,
                     "SELECT seen, rank, order_number FROM taskyard.queue_stamp_lane($1, $2, $3, $4, $5)",
                     &[
                         (&queue, Type::TEXT),
@@ -95,7 +95,7 @@ async fn step(store: &Inner) -> Result<AgeReport> {
     };
     if report.tasks > 0 {
         // A claim may have skipped the rows while they were being moved.
-        store.tell_work();
+        store.notify_work();
     }
     Ok(report)
 }
@@ -111,8 +111,8 @@ async fn find_strays(store: &Inner) -> Result<()> {
         *last = Some(Instant::now());
     }
     let sql = "SELECT q.name FROM taskyard.queue q WHERE q.ageing_us IS NOT NULL ORDER BY q.name";
-    for row in store.pool.ask(Role::Claim, sql, &[]).await? {
-        tell(store, &get::<String>(&row, 0)?).await?;
+    for row in store.pool.query_idempotent(Role::Claim, sql, &[]).await? {
+        stamp(store, &get::<String>(&row, 0)?).await?;
     }
     Ok(())
 }

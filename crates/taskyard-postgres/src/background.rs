@@ -14,17 +14,17 @@ use crate::{listen, notify};
 
 impl PostgresStore {
     /// Starts the task that sends notifications, unless it runs.
-    pub(crate) fn tell_others(&self) {
+    pub(crate) fn notify_others(&self) {
         self.start_once(
-            |inner| &inner.telling,
-            |inner| inner.telling.store(false, Ordering::Release),
+            |inner| &inner.notifying,
+            |inner| inner.notifying.store(false, Ordering::Release),
             || notify::run(Arc::downgrade(&self.inner)),
         );
     }
 
     /// Starts the task that receives notifications, unless it runs.
     pub(crate) fn listen(&self) {
-        self.tell_others();
+        self.notify_others();
         self.start_once(
             |inner| &inner.listening,
             |inner| {

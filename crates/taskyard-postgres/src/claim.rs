@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed, ClaimsHeld, Finish, Outcome};
+use taskyard_core::store::{ClaimCursor, ClaimReply, ClaimRequest, Claimed, ClaimsHeld, Finish, Outcome};
 use taskyard_core::{ClaimId, Error, Result, ServerId, TaskId, Token};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -92,11 +92,11 @@ const AROUND: &str = "SELECT id, token, kind, name, queue, payload, context, att
 async fn run(store: &Inner, request: &ClaimRequest, sql: &'static str) -> Result<ClaimReply> {
     let limit = if request.alone { 1 } else { i32::try_from(request.limit).unwrap_or(i32::MAX) };
     // The rank is the complement of the priority, so that one ascending comparison finds the rows after the cursor.
-    let rank = request.place.map_or(i32::MIN, |place| !place.priority);
-    let order = request.place.map_or(i64::MIN, |place| place.order);
+    let rank = request.cursor.map_or(i32::MIN, |cursor| !cursor.priority);
+    let order = request.cursor.map_or(i64::MIN, |cursor| cursor.order);
     // The database generates tokens one by one, which takes a tenth of the time of a claim. Only a claim that is likely
     // to be full sends its own: for a few tasks, sending them would cost more.
-    let tokens = request.place.map(|_| Token::generate_many(request.limit.min(TOKENS_MAX)));
+    let tokens = request.cursor.map(|_| Token::generate_many(request.limit.min(TOKENS_MAX)));
     let tokens: Option<Vec<Uuid>> = tokens.map(|tokens| tokens.into_iter().map(|token| token.0).collect());
     let rows = store
         .pool
@@ -120,7 +120,7 @@ async fn run(store: &Inner, request: &ClaimRequest, sql: &'static str) -> Result
     let read = read(&rows, &mut reply)?;
     let full = read.seen > 0 && read.seen >= usize::try_from(limit).unwrap_or(usize::MAX) && !request.alone;
     if full {
-        reply.place = read.last;
+        reply.cursor = read.last;
     }
     if reply.passed_over {
         store.claim_around_locks(AROUND_LOCKS);
@@ -133,7 +133,8 @@ async fn run(store: &Inner, request: &ClaimRequest, sql: &'static str) -> Result
 pub(crate) async fn claimed(store: &Inner, server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>> {
     const SQL: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, \
                        flags, priority, order_number FROM taskyard.claim_read($1, $2)";
-    let rows = store.pool.ask(Role::Claim, SQL, &[(&server.0, Type::UUID), (&claim.0, Type::UUID)]).await?;
+    let rows =
+        store.pool.query_idempotent(Role::Claim, SQL, &[(&server.0, Type::UUID), (&claim.0, Type::UUID)]).await?;
     let mut reply = ClaimReply::default();
     let read = read(&rows, &mut reply)?;
     set_aside(store, read.corrupt).await?;
@@ -159,13 +160,13 @@ pub(crate) async fn held(
     if !claims.is_empty() {
         let claims: Vec<Uuid> = claims.iter().map(|claim| claim.0).collect();
         let params = [(&server.0 as _, Type::UUID), (&claims as _, Type::UUID_ARRAY)];
-        for row in &store.pool.ask(Role::Claim, HELD, &params).await? {
+        for row in &store.pool.query_idempotent(Role::Claim, HELD, &params).await? {
             seen.doing.push((ClaimId(get(row, 0)?), TaskId(get(row, 1)?), Token(get(row, 2)?)));
         }
     }
-    let place = after.map_or(Uuid::nil(), |claim| claim.0);
-    let params = [(&server.0 as _, Type::UUID), (&place as _, Type::UUID), (&PAGE as _, Type::INT8)];
-    let rows = store.pool.ask(Role::Claim, CLAIMS, &params).await?;
+    let cursor = after.map_or(Uuid::nil(), |claim| claim.0);
+    let params = [(&server.0 as _, Type::UUID), (&cursor as _, Type::UUID), (&PAGE as _, Type::INT8)];
+    let rows = store.pool.query_idempotent(Role::Claim, CLAIMS, &params).await?;
     for row in &rows {
         if get(row, 1)? {
             seen.claims.push(ClaimId(get(row, 0)?));
@@ -180,7 +181,7 @@ pub(crate) async fn held(
 #[derive(Default)]
 struct Read {
     seen: usize,
-    last: Option<ClaimPlace>,
+    last: Option<ClaimCursor>,
     corrupt: Vec<Finish>,
 }
 
@@ -197,10 +198,10 @@ fn read(rows: &[Row], reply: &mut ClaimReply) -> Result<Read> {
         };
         read.seen += 1;
         let token = Token(get(row, 1)?);
-        let place = ClaimPlace { priority: get(row, 12)?, order: get(row, 13)? };
+        let cursor = ClaimCursor { priority: get(row, 12)?, order: get(row, 13)? };
         let policy_text: Option<String> = get(row, 9)?;
         match policy(policy_text.as_deref()) {
-            Ok(retry) => tasks.push((place, claimed_task(row, id, token, flags, retry)?)),
+            Ok(retry) => tasks.push((cursor, claimed_task(row, id, token, flags, retry)?)),
             Err(why) => read.corrupt.push(Finish {
                 id,
                 token,
@@ -209,12 +210,12 @@ fn read(rows: &[Row], reply: &mut ClaimReply) -> Result<Read> {
                 logs: Vec::new(),
             }),
         }
-        let later = |last: &ClaimPlace| (!last.priority, last.order) < (!place.priority, place.order);
+        let later = |last: &ClaimCursor| (!last.priority, last.order) < (!cursor.priority, cursor.order);
         if read.last.as_ref().is_none_or(later) {
-            read.last = Some(place);
+            read.last = Some(cursor);
         }
     }
-    tasks.sort_unstable_by_key(|(place, _)| (!place.priority, place.order));
+    tasks.sort_unstable_by_key(|(cursor, _)| (!cursor.priority, cursor.order));
     reply.tasks = tasks.into_iter().map(|(_, task)| task).collect();
     Ok(read)
 }

@@ -42,19 +42,19 @@ pub(crate) async fn cancel(address: &Address, client: &Client) {
     }
 }
 
-async fn open_with(address: &Address, heard: Option<mpsc::UnboundedSender<String>>) -> Result<Client> {
+async fn open_with(address: &Address, notified: Option<mpsc::UnboundedSender<String>>) -> Result<Client> {
     // The driver's limit applies to each host and ends before the handshake does.
     let limit = address.config.get_connect_timeout().copied().unwrap_or(std::time::Duration::from_secs(5));
     let late = || Error::Connection(format!("{}: no answer within {} s", address.shown, limit.as_secs_f32()));
     let client = if address.protection == Protection::None {
-        timeout(limit, connect_by(address, NoTls, heard)).await
+        timeout(limit, connect_by(address, NoTls, notified)).await
     } else {
-        timeout(limit, connect_by(address, tls::connector(address)?, heard)).await
+        timeout(limit, connect_by(address, tls::connector(address)?, notified)).await
     };
     client.map_err(|_| late())?
 }
 
-async fn connect_by<T>(address: &Address, tls: T, heard: Option<mpsc::UnboundedSender<String>>) -> Result<Client>
+async fn connect_by<T>(address: &Address, tls: T, notified: Option<mpsc::UnboundedSender<String>>) -> Result<Client>
 where
     T: MakeTlsConnect<Socket> + Send,
     T::Stream: Send + 'static,
@@ -65,9 +65,9 @@ where
         address.config.connect(tls).await.map_err(|error| failure::of_connect(&error, &address.shown))?;
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-            if let (AsyncMessage::Notification(notification), Some(heard)) = (message, &heard) {
+            if let (AsyncMessage::Notification(notification), Some(notified)) = (message, &notified) {
                 // An error means that the receiver was dropped: the connection goes on until its client is dropped.
-                let _ = heard.send(notification.channel().to_owned());
+                let _ = notified.send(notification.channel().to_owned());
             }
         }
     });

@@ -40,18 +40,18 @@ pub(crate) async fn cancel(store: &Inner, ids: &[TaskId], reason: Option<&str>) 
             Some(reason) => {
                 let ids: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
                 let params = [(&ids as _, Type::UUID_ARRAY), (&clean(reason) as _, Type::TEXT)];
-                answer(ids.len(), &store.pool.query(Role::Ask, CANCEL_BECAUSE, &params).await?)?
+                answer(ids.len(), &store.pool.query(Role::Client, CANCEL_BECAUSE, &params).await?)?
             }
             None => call(store, CANCEL, chunk).await?,
         };
         if answer.replies.contains(&Some(ControlReply::Requested)) {
-            store.tell_signal();
+            store.notify_signal();
         }
         if answer.woken {
-            store.tell_work();
+            store.notify_work();
         }
         if answer.ended {
-            store.tell_finished();
+            store.notify_finished();
         }
         replies.extend(complete(answer.replies)?);
     }
@@ -63,7 +63,7 @@ pub(crate) async fn stop(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRep
     for chunk in ids.chunks(CHUNK_MAX) {
         let answer = call(store, STOP, chunk).await?;
         if answer.replies.contains(&Some(ControlReply::Requested)) {
-            store.tell_signal();
+            store.notify_signal();
         }
         replies.extend(complete(answer.replies)?);
     }
@@ -80,7 +80,7 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
             let ids: Vec<TaskId> = left.iter().map(|(_, id)| *id).collect();
             let answer = call(store, RETRY, &ids).await?;
             if answer.woken {
-                store.tell_work();
+                store.notify_work();
             }
             let mut waiting = Vec::new();
             for ((at, id), reply) in left.into_iter().zip(answer.replies) {
@@ -117,10 +117,10 @@ pub(crate) async fn set_priority(store: &Inner, ids: &[TaskId], priority: i32) -
     for chunk in ids.chunks(CHUNK_MAX) {
         let ids: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
         let params = [(&ids as _, Type::UUID_ARRAY), (&priority as _, Type::INT4)];
-        let answer = answer(chunk.len(), &store.pool.query(Role::Ask, SET_PRIORITY, &params).await?)?;
+        let answer = answer(chunk.len(), &store.pool.query(Role::Client, SET_PRIORITY, &params).await?)?;
         if answer.woken {
             // A claim may have skipped the rows while they were being moved.
-            store.tell_work();
+            store.notify_work();
         }
         replies.extend(complete(answer.replies)?);
     }
@@ -134,7 +134,7 @@ pub(crate) async fn edit(store: &Inner, id: TaskId, edit: &TaskEdit) -> Result<C
     let rows = store
         .pool
         .query(
-            Role::Ask,
+            Role::Client,
             "SELECT 1, reply, state FROM taskyard.task_edit($1, $2, $3, $4, $5, $6, $7)",
             &[
                 (&id.0, Type::UUID),
@@ -162,7 +162,7 @@ struct Answer {
 
 async fn call(store: &Inner, sql: &str, ids: &[TaskId]) -> Result<Answer> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    answer(ids.len(), &store.pool.query(Role::Ask, sql, &[(&ids, Type::UUID_ARRAY)]).await?)
+    answer(ids.len(), &store.pool.query(Role::Client, sql, &[(&ids, Type::UUID_ARRAY)]).await?)
 }
 
 fn answer(count: usize, rows: &[Row]) -> Result<Answer> {
@@ -206,11 +206,11 @@ pub(crate) async fn set_paused(store: &Inner, queue: &str, paused: bool) -> Resu
 /// queue's rows.
 async fn kept(store: &Inner, queue: &str) -> Result<(Option<i64>, Option<i32>, Option<i64>)> {
     let sql = "SELECT q.running_max, q.rate_count, q.rate_us FROM taskyard.queue q WHERE q.name = $1";
-    let rows = store.pool.ask(Role::Ask, sql, &[(&queue, Type::TEXT)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, sql, &[(&queue, Type::TEXT)]).await?;
     rows.first().map_or(Ok((None, None, None)), |row| Ok((get(row, 0)?, get(row, 1)?, get(row, 2)?)))
 }
 
-pub(crate) async fn set_concurrency(store: &Inner, queue: &str, running_max: Option<u32>) -> Result<()> {
+pub(crate) async fn set_limit(store: &Inner, queue: &str, running_max: Option<u32>) -> Result<()> {
     if running_max.is_some() && kept(store, queue).await?.0 == running_max.map(i64::from) {
         return Ok(());
     }
@@ -227,9 +227,9 @@ pub(crate) async fn set_rate(store: &Inner, queue: &str, rate: Option<Rate>) -> 
         }
     }
     let params = [(&queue as _, Type::TEXT), (&count as _, Type::INT4), (&per as _, Type::INT8)];
-    store.pool.query(Role::Ask, "SELECT taskyard.queue_set_rate($1, $2, $3)", &params).await?;
+    store.pool.query(Role::Client, "SELECT taskyard.queue_set_rate($1, $2, $3)", &params).await?;
     settle(store, queue).await?;
-    store.tell_work();
+    store.notify_work();
     Ok(())
 }
 
@@ -238,13 +238,13 @@ async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max
     store
         .pool
         .query(
-            Role::Ask,
+            Role::Client,
             "SELECT taskyard.queue_configure($1, $2, $3, false)",
             &[(&queue, Type::TEXT), (&paused, Type::BOOL), (&running_max, Type::INT8)],
         )
         .await?;
     settle(store, queue).await?;
-    store.tell_work();
+    store.notify_work();
     Ok(())
 }
 
@@ -252,7 +252,7 @@ async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max
 pub(crate) async fn settle(store: &Inner, queue: &str) -> Result<()> {
     let sql = "SELECT taskyard.queue_settle($1, $2)";
     loop {
-        let rows = store.pool.query(Role::Ask, sql, &[(&queue, Type::TEXT), (&SETTLE_ROWS, Type::INT4)]).await?;
+        let rows = store.pool.query(Role::Client, sql, &[(&queue, Type::TEXT), (&SETTLE_ROWS, Type::INT4)]).await?;
         if rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))? < SETTLE_ROWS {
             return Ok(());
         }
@@ -272,7 +272,7 @@ pub(crate) async fn set_apart(store: &Inner, queues: &[String]) -> Result<StepRe
     let report = StepReport { tasks: get::<i32>(row, 0)?.unsigned_abs() as usize, more: get(row, 1)? };
     if report.tasks > 0 {
         // A claim may have skipped the rows while they were being moved.
-        store.tell_work();
+        store.notify_work();
     }
     Ok(report)
 }
@@ -295,7 +295,7 @@ async fn purge_of(store: &Inner, ids: &[Uuid]) -> Result<usize> {
     let mut gone = 0;
     let mut refusal = None;
     while let Some(part) = parts.pop() {
-        match store.pool.query(Role::Ask, SQL, &[(&part, Type::UUID_ARRAY)]).await {
+        match store.pool.query(Role::Client, SQL, &[(&part, Type::UUID_ARRAY)]).await {
             Ok(rows) => gone += rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))?.unsigned_abs() as usize,
             Err(error) if error.is_transient() => return Err(error),
             Err(_) if part.len() > 1 => parts.extend([&part[..part.len() / 2], &part[part.len() / 2..]]),

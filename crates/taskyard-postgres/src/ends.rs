@@ -21,7 +21,7 @@ pub(crate) async fn set_aside(store: &Inner, end: &Finish, reason: &str) -> Resu
     let traceback = text(&columns.error_traceback);
     let rows = store
         .pool
-        .ask(
+        .query_idempotent(
             Role::Attempt,
             ASIDE,
             &[
@@ -52,7 +52,7 @@ pub(crate) async fn list(
     let after = after.map(|task| task.0);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let params = [(&tasks as _, Type::UUID_ARRAY), (&after as _, Type::UUID), (&limit as _, Type::INT8)];
-    let rows = store.pool.ask(Role::Ask, LIST, &params).await?;
+    let rows = store.pool.query_idempotent(Role::Client, LIST, &params).await?;
     let mut ends = Vec::with_capacity(rows.len());
     for row in &rows {
         let columns = OutcomeColumns {
@@ -83,7 +83,7 @@ pub(crate) async fn list(
 pub(crate) async fn settled(store: &Inner, task: TaskId, token: Token) -> Result<()> {
     let sql = "DELETE FROM taskyard.end_aside a WHERE a.task_id = $1 AND a.token = $2 \
                AND pg_catalog.set_config('lock_timeout', '1000', true) IS NOT NULL";
-    store.pool.ask(Role::Claim, sql, &[(&task.0, Type::UUID), (&token.0, Type::UUID)]).await?;
+    store.pool.query_idempotent(Role::Claim, sql, &[(&task.0, Type::UUID), (&token.0, Type::UUID)]).await?;
     Ok(())
 }
 
@@ -92,6 +92,6 @@ pub(crate) async fn holds(store: &Inner, server: ServerId, ends: u32, reason: Op
                AND pg_catalog.set_config('lock_timeout', '1000', true) IS NOT NULL";
     let reason = reason.map(|reason| clean(reason).into_owned());
     let params = [(&server.0 as _, Type::UUID), (&i64::from(ends) as _, Type::INT8), (&reason as _, Type::TEXT)];
-    store.pool.ask(Role::Claim, sql, &params).await?;
+    store.pool.query_idempotent(Role::Claim, sql, &params).await?;
     Ok(())
 }

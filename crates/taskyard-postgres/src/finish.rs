@@ -40,7 +40,7 @@ pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) 
         // A task occurs twice: its ends are written one after the other, in one transaction.
         let written = rerunning(|| finish_rounds(store, batch, &closed)).await;
         return match written {
-            Ok((replies, effects)) => Ok(tell(store, replies, effects)),
+            Ok((replies, effects)) => Ok(notify(store, replies, effects)),
             Err(Error::Locked(_)) => Ok(vec![WriteReply::Locked; batch.len()]),
             Err(error) => Err(error),
         };
@@ -96,15 +96,15 @@ async fn finish_single(store: &Inner, batch: &[&Finish], closed: &[Uuid], lock_w
         let rows = store.pool.query_frequent(Role::Attempt, ANY, &params).await?;
         read(&rows, batch.len())?
     };
-    Ok(tell(store, replies, effects))
+    Ok(notify(store, replies, effects))
 }
 
-fn tell(store: &Inner, replies: Vec<WriteReply>, effects: Effects) -> Vec<WriteReply> {
+fn notify(store: &Inner, replies: Vec<WriteReply>, effects: Effects) -> Vec<WriteReply> {
     if effects.woken {
-        store.tell_work();
+        store.notify_work();
     }
     if effects.ended {
-        store.tell_finished();
+        store.notify_finished();
     }
     replies
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use taskyard_core::wake::Bells;
+use taskyard_core::notifications::Notifications;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -20,7 +20,7 @@ use crate::pool::Pool;
 pub(crate) struct Inner {
     pub pool: Pool,
     pub options: Options,
-    pub bells: Bells,
+    pub notifications: Notifications,
     /// Whether LISTEN works now.
     pub hears: AtomicBool,
     pub notifier: Notifier,
@@ -29,7 +29,7 @@ pub(crate) struct Inner {
     pub listening: AtomicBool,
     /// Whether all connections of a server have once been open at the same time.
     pub admitted: AtomicBool,
-    pub telling: AtomicBool,
+    pub notifying: AtomicBool,
     /// Whether this store claims tasks, and so has to be notified of new ones.
     pub claims: watch::Sender<bool>,
     /// When the parts of `ready` were last checked.
@@ -48,13 +48,13 @@ impl Inner {
         Self {
             pool: Pool::new(address, options.pool_size, options.answer_max),
             options,
-            bells: Bells::default(),
+            notifications: Notifications::default(),
             hears: AtomicBool::new(false),
             notifier: Notifier::default(),
             listen_address,
             listening: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
-            telling: AtomicBool::new(false),
+            notifying: AtomicBool::new(false),
             claims: watch::Sender::new(false),
             turned: Mutex::new(None),
             strays: Mutex::new(None),
@@ -65,19 +65,19 @@ impl Inner {
     }
 
     /// Announces new work: to waiters of this store at once, and to other processes through NOTIFY.
-    pub fn tell_work(&self) {
-        self.bells.work.ring();
-        self.tell(News::Work);
+    pub fn notify_work(&self) {
+        self.notifications.work.notify();
+        self.notify(News::Work);
     }
 
-    pub fn tell_finished(&self) {
-        self.bells.finished.ring();
-        self.tell(News::Finished);
+    pub fn notify_finished(&self) {
+        self.notifications.finished.notify();
+        self.notify(News::Finished);
     }
 
-    pub fn tell_signal(&self) {
-        self.bells.signal.ring();
-        self.tell(News::Signal);
+    pub fn notify_signal(&self) {
+        self.notifications.signal.notify();
+        self.notify(News::Signal);
     }
 
     /// Returns whether claims skip locked rows now.
@@ -91,15 +91,15 @@ impl Inner {
     }
 
     pub fn ring_all(&self) {
-        self.bells.work.ring();
-        self.bells.finished.ring();
-        self.bells.signal.ring();
-        self.bells.schedules.ring();
+        self.notifications.work.notify();
+        self.notifications.finished.notify();
+        self.notifications.signal.notify();
+        self.notifications.schedules.notify();
     }
 
-    fn tell(&self, news: News) {
+    fn notify(&self, news: News) {
         if self.options.notify {
-            self.notifier.tell(news);
+            self.notifier.notify(news);
         }
     }
 }

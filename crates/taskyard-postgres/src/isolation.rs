@@ -17,7 +17,7 @@ pub(crate) async fn reading_committed(given: Inner, isolation: &str) -> Inner {
     given.pool.close().await;
     let on = |address| Inner::new(address, given.listen_address.clone(), Options::clone(&given.options));
     let asking = on(given.pool.address().reading_committed());
-    match asking.pool.ask(Role::Ask, "SELECT 1", &[]).await {
+    match asking.pool.query_idempotent(Role::Client, "SELECT 1", &[]).await {
         Ok(_) => asking,
         Err(error) => {
             tracing::warn!(

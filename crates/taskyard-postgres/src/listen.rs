@@ -37,8 +37,8 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
         let mut pause = backoff(failures);
         let mut why = "the connection ended".to_owned();
         match opened {
-            Ok((client, heard, probe)) => {
-                if hear(&inner, client, heard, &probe, &mut claims).await {
+            Ok((client, notified, probe)) => {
+                if listen(&inner, client, notified, &probe, &mut claims).await {
                     failures = 0;
                 } else {
                     why = "no notification arrives (a pooler in transaction mode?)".into();
@@ -61,18 +61,18 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
     }
 }
 
-/// Opens the connection. The channel of new tasks is left to [`hear`]: a program that only waits for its tasks would be woken
+/// Opens the connection. The channel of new tasks is left to [`listen`]: a program that only waits for its tasks would be woken
 /// by every addition.
 async fn open(address: &Address) -> Result<(Client, UnboundedReceiver<String>, String)> {
-    let (client, heard) = connect::open_listening(address).await?;
+    let (client, notified) = connect::open_listening(address).await?;
     let probe = format!("taskyard_probe_{}", uuid::Uuid::new_v4().simple());
     for channel in [notify::FINISHED, notify::SIGNAL, notify::SCHEDULE, &probe] {
-        listen(&client, channel).await?;
+        subscribe(&client, channel).await?;
     }
-    Ok((client, heard, probe))
+    Ok((client, notified, probe))
 }
 
-async fn listen(client: &Client, channel: &str) -> Result<()> {
+async fn subscribe(client: &Client, channel: &str) -> Result<()> {
     // LISTEN takes no parameters. The channel's name was checked: letters, digits, underscores.
     let statement = format!("LISTEN \"{channel}\"");
     timeout(PROBE_ANSWER_MAX, client.batch_execute(&statement))
@@ -83,17 +83,17 @@ async fn listen(client: &Client, channel: &str) -> Result<()> {
 
 /// Passes notifications on until the connection breaks or a probe does not arrive. Returns whether a probe ever
 /// arrived.
-async fn hear(
+async fn listen(
     inner: &Weak<Inner>,
     client: Client,
-    mut heard: UnboundedReceiver<String>,
+    mut notified: UnboundedReceiver<String>,
     probe: &str,
     claims: &mut watch::Receiver<bool>,
 ) -> bool {
     let (mut up, mut listens_for_work) = (false, false);
     loop {
         let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) else { return up };
-        let sent = store.pool.query(Role::Ask, "SELECT pg_catalog.pg_notify($1, '')", &[(&probe, Type::TEXT)]).await;
+        let sent = store.pool.query(Role::Client, "SELECT pg_catalog.pg_notify($1, '')", &[(&probe, Type::TEXT)]).await;
         drop(store);
         if sent.is_err() {
             return up;
@@ -104,16 +104,16 @@ async fn hear(
         loop {
             if !listens_for_work && *claims.borrow_and_update() {
                 let Some(store) = inner.upgrade() else { return up };
-                if listen(&client, &store.options.notify_channel).await.is_err() {
+                if subscribe(&client, &store.options.notify_channel).await.is_err() {
                     return up;
                 }
                 listens_for_work = true;
                 // Tasks may have been added before.
-                store.bells.work.ring();
+                store.notifications.work.notify();
             }
             let received = tokio::select! {
                 biased;
-                channel = heard.recv() => channel,
+                channel = notified.recv() => channel,
                 changed = claims.changed(), if !listens_for_work => match changed {
                     Ok(()) => continue,
                     Err(_) => return up,
@@ -135,13 +135,13 @@ async fn hear(
                     store.ring_all();
                 }
             } else if channel == notify::FINISHED {
-                store.bells.finished.ring();
+                store.notifications.finished.notify();
             } else if channel == notify::SIGNAL {
-                store.bells.signal.ring();
+                store.notifications.signal.notify();
             } else if channel == notify::SCHEDULE {
-                store.bells.schedules.ring();
+                store.notifications.schedules.notify();
             } else {
-                store.bells.work.ring();
+                store.notifications.work.notify();
             }
             if client.is_closed() || store.pool.is_closed() {
                 return up;

@@ -65,7 +65,7 @@ where
 async fn locked_rows(store: &Inner, ids: &[TaskId]) -> Result<HashSet<Uuid>> {
     const SQL: &str = "SELECT u.id FROM pg_catalog.unnest($1) AS u(id) WHERE u.id NOT IN (SELECT f.id FROM taskyard.task_unlocked($1) f)";
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    match store.pool.ask(Role::Attempt, SQL, &[(&ids, Type::UUID_ARRAY)]).await {
+    match store.pool.query_idempotent(Role::Attempt, SQL, &[(&ids, Type::UUID_ARRAY)]).await {
         Ok(rows) => rows.iter().map(|row| get(row, 0)).collect(),
         Err(Error::Locked(_)) => Ok(HashSet::new()),
         Err(error) => Err(error),

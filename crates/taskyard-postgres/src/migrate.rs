@@ -93,7 +93,7 @@ async fn found(store: &Inner) -> Result<Found> {
         (SELECT value FROM taskyard.setting WHERE name = 'functions_hash'),
         EXISTS (SELECT FROM taskyard.setting WHERE name = 'views' AND value = 'off')";
     let sql = format!("{sql}, ({INTACT})");
-    let rows = match store.pool.ask(Role::Ask, &sql, &[]).await {
+    let rows = match store.pool.query_idempotent(Role::Client, &sql, &[]).await {
         Ok(rows) => rows,
         Err(Error::SchemaTooOld { .. }) => Vec::new(),
         Err(error) => return Err(error),
@@ -152,7 +152,7 @@ async fn may_replace(store: &Inner) -> Result<bool> {
             SELECT FROM pg_catalog.pg_proc p
             WHERE p.pronamespace = n.oid AND NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))
         FROM pg_catalog.pg_namespace n WHERE n.nspname = 'taskyard'";
-    let rows = store.pool.ask(Role::Ask, sql, &[]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, sql, &[]).await?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    pub fn tell(&self, news: News) {
+    pub fn notify(&self, news: News) {
         if self.pending.fetch_or(news as u8, Ordering::AcqRel) & news as u8 == 0 {
             self.poked.notify_one();
         }
@@ -97,7 +97,7 @@ pub(crate) async fn flush(store: &Inner) {
             .map(|(_, channel)| channel)
             .collect();
     // Uses a connection that is already open; in a process that only adds tasks, this is the one for additions.
-    let role = if pending == News::Work as u8 { Role::Ask } else { Role::Attempt };
+    let role = if pending == News::Work as u8 { Role::Client } else { Role::Attempt };
     if !channels.is_empty()
         && let Err(error) = store.pool.query(role, SQL, &[(&channels, Type::TEXT_ARRAY)]).await
     {

@@ -28,9 +28,9 @@ const MAY_CREATE: &str = include_str!("sql/schema/may_create.sql");
 /// # Errors
 /// `Error::Refused`, with the object and its owner.
 pub(crate) async fn check(store: &Inner) -> Result<()> {
-    let rows = store.pool.ask(Role::Ask, MAY_CREATE, &[]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, MAY_CREATE, &[]).await?;
     if rows.first().map_or(Ok(false), |row| get(row, 0))? {
-        refuse(&store.pool.ask(Role::Ask, FOREIGN, &[]).await?)?;
+        refuse(&store.pool.query_idempotent(Role::Client, FOREIGN, &[]).await?)?;
     }
     Ok(())
 }

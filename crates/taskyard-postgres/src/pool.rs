@@ -41,7 +41,7 @@ pub(crate) type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Additions and queries: the only role that a process which does not run tasks needs.
-    Ask,
+    Client,
     /// Ends of attempts, context and logs.
     Attempt,
     /// Claims and upkeep.
@@ -57,7 +57,7 @@ impl Role {
         match self {
             Self::Beat => Duration::from_secs(4),
             Self::Attempt | Self::Claim => Duration::from_secs(10),
-            Self::Ask => Duration::from_secs(30),
+            Self::Client => Duration::from_secs(30),
         }
     }
 }
@@ -267,27 +267,27 @@ impl Pool {
 
     /// Runs one statement that may safely run twice: a connection that turns out to be lost is replaced and the
     /// statement repeated.
-    pub async fn ask(&self, role: Role, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
+    pub async fn query_idempotent(&self, role: Role, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
         self.query_within(role, self.deadline(role), true, sql, params).await
     }
 
-    /// Like [`Self::query`], with a deadline of its own. `harmless` allows a second run on a new connection.
+    /// Like [`Self::query`], with a deadline of its own. `idempotent` allows a second run on a new connection.
     pub async fn query_within(
         &self,
         role: Role,
         deadline: Duration,
-        harmless: bool,
+        idempotent: bool,
         sql: &str,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
-        self.run(role, deadline, harmless, Sql::Once(sql), params, None).await
+        self.run(role, deadline, idempotent, Sql::Once(sql), params, None).await
     }
 
     async fn run(
         &self,
         role: Role,
         deadline: Duration,
-        harmless: bool,
+        idempotent: bool,
         sql: Sql<'_>,
         params: Params<'_>,
         behind: Option<(Sql<'_>, Params<'_>)>,
@@ -313,7 +313,7 @@ impl Pool {
                 }
                 Err(error) if failure::wants_another(&error) => {
                     slot.forget(&client);
-                    if !harmless || reruns >= 1 {
+                    if !idempotent || reruns >= 1 {
                         return Err(failure::of_statement_at(&error, &self.address));
                     }
                     reruns += 1;

@@ -31,10 +31,13 @@ const DECIDE: &str = include_str!("sql/schedule/decide.sql");
 const RECORD: &str = "SELECT taskyard.schedule_record($1, $2, $3, $4, $5)";
 
 /// Notifies all listening processes that the schedules have changed.
-pub(crate) async fn tell(store: &Inner) {
-    store.bells.schedules.ring();
+pub(crate) async fn notify(store: &Inner) {
+    store.notifications.schedules.notify();
     if store.options.notify {
-        let told = store.pool.ask(Role::Ask, "SELECT pg_catalog.pg_notify($1, '')", &[(&SCHEDULE, Type::TEXT)]).await;
+        let told = store
+            .pool
+            .query_idempotent(Role::Client, "SELECT pg_catalog.pg_notify($1, '')", &[(&SCHEDULE, Type::TEXT)])
+            .await;
         if let Err(error) = told {
             tracing::debug!("NOTIFY: {error}");
         }
@@ -45,8 +48,8 @@ pub(crate) async fn put(store: &Inner, new: &NewSchedule, on_conflict: OnConflic
     let task = &new.task;
     let rows = store
         .pool
-        .ask(
-            Role::Ask,
+        .query_idempotent(
+            Role::Client,
             "SELECT taskyard.schedule_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
             &[
                 (&clean(&new.name), Type::TEXT),
@@ -72,7 +75,7 @@ pub(crate) async fn put(store: &Inner, new: &NewSchedule, on_conflict: OnConflic
         )
         .await?;
     // The table's trigger has notified the other processes.
-    store.bells.schedules.ring();
+    store.notifications.schedules.notify();
     match rows.first().map_or(Ok(-1), |row| get::<i32>(row, 0))? {
         0 => Ok(SchedulePut::Added),
         1 => Ok(SchedulePut::Kept),
@@ -83,15 +86,15 @@ pub(crate) async fn put(store: &Inner, new: &NewSchedule, on_conflict: OnConflic
 
 pub(crate) async fn remove(store: &Inner, name: &str) -> Result<bool> {
     let sql = "SELECT taskyard.schedule_remove($1)";
-    let rows = store.pool.ask(Role::Ask, sql, &[(&clean(name), Type::TEXT)]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, sql, &[(&clean(name), Type::TEXT)]).await?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
 pub(crate) async fn set_paused(store: &Inner, name: &str, paused: bool) -> Result<bool> {
     let sql = "SELECT taskyard.schedule_pause($1, $2)";
     let params = [(&clean(name) as _, Type::TEXT), (&paused as _, Type::BOOL)];
-    let rows = store.pool.ask(Role::Ask, sql, &params).await?;
-    store.bells.schedules.ring();
+    let rows = store.pool.query_idempotent(Role::Client, sql, &params).await?;
+    store.notifications.schedules.notify();
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
@@ -102,7 +105,7 @@ pub(crate) async fn find(store: &Inner, name: &str) -> Result<Option<DueSchedule
 pub(crate) async fn page(store: &Inner, after: Option<&str>, limit: usize) -> Result<Vec<DueSchedule>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let params = [(&clean(after.unwrap_or_default()) as _, Type::TEXT), (&limit as _, Type::INT8)];
-    let rows = store.pool.ask(Role::Ask, NAMES, &params).await?;
+    let rows = store.pool.query_idempotent(Role::Client, NAMES, &params).await?;
     let names = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<String>>>()?;
     read(store, &names).await
 }
@@ -194,7 +197,7 @@ fn short_failure(row: &Row, column: usize) -> Result<Option<taskyard_core::Failu
 pub(crate) async fn runs(store: &Inner, name: &str, before: Option<i64>, limit: usize) -> Result<Vec<ScheduleRun>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let params = [(&clean(name) as _, Type::TEXT), (&before as _, Type::INT8), (&limit as _, Type::INT8)];
-    let rows = store.pool.ask(Role::Ask, RUNS, &params).await?;
+    let rows = store.pool.query_idempotent(Role::Client, RUNS, &params).await?;
     rows.iter()
         .map(|row| {
             Ok(ScheduleRun {
@@ -233,11 +236,11 @@ pub(crate) async fn tick(store: &Inner, ticks: &[Tick]) -> Result<Vec<Option<Vec
     })
     .await?;
     if applied.iter().flatten().any(|ids| !ids.is_empty()) {
-        store.tell_work();
+        store.notify_work();
     }
     if ticks.iter().zip(&applied).any(|(tick, applied)| applied.is_some() && !tick.cancel.is_empty()) {
-        store.tell_signal();
-        store.tell_finished();
+        store.notify_signal();
+        store.notify_finished();
     }
     Ok(applied)
 }

@@ -26,7 +26,7 @@ const BEAT_ANSWER_MIN: Duration = Duration::from_millis(100);
 pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
     // A connection is driven by the runtime that opened it. A server's first entry runs on its caller's runtime, which
     // may be busy: the connection for heartbeats is left to be opened by the thread that sends them.
-    let role = if store.pool.is_open(Role::Beat) { Role::Beat } else { Role::Ask };
+    let role = if store.pool.is_open(Role::Beat) { Role::Beat } else { Role::Client };
     let (name, version) = (clean(&server.name), clean(&server.version));
     let (pid, lease, workers_max) = (i64::from(server.pid), millis(server.lease), i64::from(server.workers_max));
     let params: [(&(dyn ToSql + Sync), Type); 6] = [
@@ -40,7 +40,7 @@ pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
     match &server.serves {
         None => {
             let sql = "SELECT taskyard.server_enter($1, $2, $3, $4, $5, $6)";
-            store.pool.ask(role, sql, &params).await?;
+            store.pool.query_idempotent(role, sql, &params).await?;
         }
         Some(serves) => {
             let sql = "SELECT taskyard.server_enter_as($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -53,7 +53,7 @@ pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
                     (&serves.queues as _, Type::TEXT_ARRAY),
                 ])
                 .collect();
-            store.pool.ask(role, sql, &all).await?;
+            store.pool.query_idempotent(role, sql, &all).await?;
         }
     }
     if let Err(error) = set_limits(store).await {
@@ -88,7 +88,7 @@ pub(crate) async fn serve(store: &Inner, server: ServerId, serves: &Serves) -> R
         (&fingerprints as _, Type::TEXT_ARRAY),
         (&serves.queues as _, Type::TEXT_ARRAY),
     ];
-    store.pool.ask(Role::Claim, "SELECT taskyard.server_serve($1, $2, $3, $4)", &params).await?;
+    store.pool.query_idempotent(Role::Claim, "SELECT taskyard.server_serve($1, $2, $3, $4)", &params).await?;
     Ok(())
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn has_refused(store: &Inner, server: ServerId, runtime: Runtim
             JOIN taskyard.kind_group g ON g.id = k.group_id
         WHERE s.id = $1 AND s.builds[$2 + 1] = ANY(g.builds))";
     let params = [(&server.0 as _, Type::UUID), (&runtime.code() as _, Type::INT2), (&clean(kind) as _, Type::TEXT)];
-    let rows = store.pool.ask(Role::Claim, sql, &params).await?;
+    let rows = store.pool.query_idempotent(Role::Claim, sql, &params).await?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
@@ -117,7 +117,7 @@ async fn set_limits(store: &Inner) -> Result<()> {
     .into_iter()
     .unzip();
     let params = [(&names as _, Type::TEXT_ARRAY), (&values as _, Type::TEXT_ARRAY)];
-    store.pool.ask(Role::Attempt, "SELECT taskyard.limits_set($1, $2)", &params).await?;
+    store.pool.query_idempotent(Role::Attempt, "SELECT taskyard.limits_set($1, $2)", &params).await?;
     Ok(())
 }
 
@@ -150,14 +150,14 @@ pub(crate) async fn beat(store: &Inner, beat: &Beat) -> Result<BeatReply> {
 }
 
 pub(crate) async fn leave(store: &Inner, server: ServerId) -> Result<()> {
-    store.pool.ask(Role::Attempt, "SELECT taskyard.server_leave($1)", &[(&server.0, Type::UUID)]).await?;
+    store.pool.query_idempotent(Role::Attempt, "SELECT taskyard.server_leave($1)", &[(&server.0, Type::UUID)]).await?;
     Ok(())
 }
 
 pub(crate) async fn list(store: &Inner) -> Result<Vec<ServerRecord>> {
     let small =
         |row: &tokio_postgres::Row, column| -> Result<u32> { Ok(u32::try_from(get::<i64>(row, column)?).unwrap_or(0)) };
-    let rows = store.pool.ask(Role::Ask, LIST, &[]).await?;
+    let rows = store.pool.query_idempotent(Role::Client, LIST, &[]).await?;
     rows.iter()
         .map(|row| {
             Ok(ServerRecord {
@@ -178,7 +178,7 @@ pub(crate) async fn list(store: &Inner) -> Result<Vec<ServerRecord>> {
 }
 
 pub(crate) async fn beats(store: &Inner) -> Result<Vec<BeatSeen>> {
-    let rows = store.pool.ask(Role::Claim, BEATS, &[]).await?;
+    let rows = store.pool.query_idempotent(Role::Claim, BEATS, &[]).await?;
     rows.iter()
         .map(|row| {
             Ok(BeatSeen {

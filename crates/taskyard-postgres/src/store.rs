@@ -5,16 +5,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use taskyard_core::notifications::Notifications;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
     AddRequest, Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ClaimsHeld,
-    ControlReply, DeadTake, EndAside, Final, Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult,
-    ParkedReason, PromoteReport, QueueStatus, RangeReport, Record, RegroupReport, Retention, SchedulePut, SchemaStatus,
-    ServerRecord, Serves, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
+    ControlReply, DeadTake, EndAside, Final, Finish, MigrationReport, NewServer, ParentResult, ParkedReason,
+    PromoteReport, QueueStatus, RangeReport, Record, RegroupReport, Retention, SchedulePut, SchemaStatus, ServerRecord,
+    Serves, SnapshotRequest, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TaskSnapshot, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
-use taskyard_core::wake::Bells;
 use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp, Token};
 use tokio_postgres::types::Type;
 
@@ -24,7 +24,7 @@ use crate::options::Options;
 use crate::pool::Role;
 use crate::row::get;
 use crate::{
-    add, ageing, ask, claim, control, ends, finish, glance, isolation, migrate, notify, schedules, servers, upkeep,
+    add, ageing, claim, control, ends, finish, isolation, migrate, notify, reads, schedules, servers, snapshots, upkeep,
 };
 
 /// The store on PostgreSQL, created by [`PostgresStore::connect`] and shared as `Arc<dyn Store>`.
@@ -63,8 +63,8 @@ impl PostgresStore {
         // The first statement runs here, so that a wrong address is reported now and not at the first use.
         let rows = inner
             .pool
-            .ask(
-                Role::Ask,
+            .query_idempotent(
+                Role::Client,
                 "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('synchronous_commit'), \
                  pg_catalog.current_setting('server_encoding'), \
                  pg_catalog.current_setting('default_transaction_isolation'), \
@@ -114,8 +114,8 @@ impl Store for PostgresStore {
         self.inner.pool.address().shown.clone()
     }
 
-    fn bells(&self) -> &Bells {
-        &self.inner.bells
+    fn notifications(&self) -> &Notifications {
+        &self.inner.notifications
     }
 
     fn hears_others(&self) -> bool {
@@ -132,7 +132,7 @@ impl Store for PostgresStore {
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        let rows = self.inner.pool.ask(Role::Ask, "SELECT taskyard.now()", &[]).await?;
+        let rows = self.inner.pool.query_idempotent(Role::Client, "SELECT taskyard.now()", &[]).await?;
         rows.first().map_or_else(|| Err(Error::Database("reading the clock returned no row".into())), |row| get(row, 0))
     }
 
@@ -143,11 +143,11 @@ impl Store for PostgresStore {
             TestClock::Frozen(at) => (0, Some(at)),
         };
         let params = [(&offset as _, Type::INT8), (&frozen as _, Type::TIMESTAMPTZ)];
-        self.inner.pool.ask(Role::Ask, "SELECT taskyard.clock_set($1, $2)", &params).await?;
+        self.inner.pool.query_idempotent(Role::Client, "SELECT taskyard.clock_set($1, $2)", &params).await?;
         // Tasks that sleep until a time of this clock must read it again.
-        self.tell_others();
-        self.inner.tell_work();
-        schedules::tell(&self.inner).await;
+        self.notify_others();
+        self.inner.notify_work();
+        schedules::notify(&self.inner).await;
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl Store for PostgresStore {
     }
 
     async fn add_batch_within(&self, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
-        self.tell_others();
+        self.notify_others();
         add::add(&self.inner, request, lock_wait).await
     }
 
@@ -165,68 +165,68 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {
-        ask::get_all(&self.inner, ids).await
+        reads::get_all(&self.inner, ids).await
     }
 
     async fn present(&self, ids: &[TaskId]) -> Result<Vec<bool>> {
-        ask::present(&self.inner, ids).await
+        reads::present(&self.inner, ids).await
     }
 
     async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
-        ask::list(&self.inner, filter).await
+        reads::list(&self.inner, filter).await
     }
 
     async fn finals(&self, ids: &[TaskId]) -> Result<Vec<Final>> {
         self.listen();
-        ask::finals(&self.inner, ids).await
+        reads::finals(&self.inner, ids).await
     }
 
     async fn attempts(&self, id: TaskId) -> Result<Vec<Attempt>> {
-        ask::attempts(&self.inner, id).await
+        reads::attempts(&self.inner, id).await
     }
 
     async fn context(&self, id: TaskId) -> Result<Option<Vec<u8>>> {
-        ask::context(&self.inner, id).await
+        reads::context(&self.inner, id).await
     }
 
     async fn logs(&self, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>> {
-        ask::logs(&self.inner, id, after, limit).await
+        reads::logs(&self.inner, id, after, limit).await
     }
 
     async fn parent_results(&self, id: TaskId) -> Result<Vec<ParentResult>> {
-        ask::parent_results(&self.inner, id).await
+        reads::parent_results(&self.inner, id).await
     }
 
     async fn parent_sizes(&self, id: TaskId) -> Result<Vec<(TaskId, usize)>> {
-        ask::parent_sizes(&self.inner, id).await
+        reads::parent_sizes(&self.inner, id).await
     }
 
     async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
-        ask::children(&self.inner, id, limit).await
+        reads::children(&self.inner, id, limit).await
     }
 
-    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>> {
         self.listen();
-        glance::glance(&self.inner, asked).await
+        snapshots::snapshots(&self.inner, asked).await
     }
 
     async fn cancel_because(&self, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::cancel(&self.inner, ids, reason).await
     }
 
     async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::stop(&self.inner, ids).await
     }
 
     async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::retry(&self.inner, ids).await
     }
 
     async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
-        self.tell_others();
+        self.notify_others();
         control::set_priority(&self.inner, ids, priority).await
     }
 
@@ -235,11 +235,11 @@ impl Store for PostgresStore {
     }
 
     async fn count(&self, filter: &TaskFilter) -> Result<u64> {
-        ask::count_all(&self.inner, filter).await
+        reads::count_all(&self.inner, filter).await
     }
 
     async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
-        ask::select(&self.inner, filter, after, limit).await
+        reads::select(&self.inner, filter, after, limit).await
     }
 
     async fn purge(&self, ids: &[TaskId]) -> Result<usize> {
@@ -247,26 +247,26 @@ impl Store for PostgresStore {
     }
 
     async fn queues(&self) -> Result<Vec<QueueStatus>> {
-        ask::queues(&self.inner).await
+        reads::queues(&self.inner).await
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
-        self.tell_others();
+        self.notify_others();
         control::set_paused(&self.inner, queue, paused).await
     }
 
-    async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
-        self.tell_others();
-        control::set_concurrency(&self.inner, queue, running_max).await
+    async fn set_limit(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
+        self.notify_others();
+        control::set_limit(&self.inner, queue, running_max).await
     }
 
     async fn set_rate(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
-        self.tell_others();
+        self.notify_others();
         control::set_rate(&self.inner, queue, rate).await
     }
 
     async fn set_ageing(&self, queue: &str, every: Option<Duration>) -> Result<()> {
-        self.tell_others();
+        self.notify_others();
         ageing::set(&self.inner, queue, every).await
     }
 
@@ -275,7 +275,7 @@ impl Store for PostgresStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        ask::status(&self.inner).await
+        reads::status(&self.inner).await
     }
 
     async fn check_writes(&self) -> Result<()> {
@@ -312,7 +312,7 @@ impl Store for PostgresStore {
     }
 
     async fn schedule_tick(&self, ticks: &[Tick]) -> Result<Vec<Option<Vec<TaskId>>>> {
-        self.tell_others();
+        self.notify_others();
         schedules::tick(&self.inner, ticks).await
     }
 
@@ -355,7 +355,7 @@ impl Store for PostgresStore {
     }
 
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
-        self.tell_others();
+        self.notify_others();
         finish::finish(&self.inner, batch, closed).await
     }
 
@@ -380,7 +380,7 @@ impl Store for PostgresStore {
     }
 
     async fn promote(&self) -> Result<PromoteReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::promote(&self.inner).await
     }
 
@@ -389,17 +389,17 @@ impl Store for PostgresStore {
     }
 
     async fn rescue(&self, server: ServerId, beat: i64, overdue: bool) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::rescue(&self.inner, server, beat, overdue).await
     }
 
     async fn cascade(&self) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::cascade(&self.inner).await
     }
 
     async fn settle(&self) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::settle(&self.inner).await
     }
 
@@ -408,7 +408,7 @@ impl Store for PostgresStore {
     }
 
     async fn unpark(&self, runtime: Runtime, reason: &str) -> Result<StepReport> {
-        self.tell_others();
+        self.notify_others();
         upkeep::unpark(&self.inner, runtime, reason).await
     }
 

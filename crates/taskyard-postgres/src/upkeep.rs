@@ -35,10 +35,10 @@ pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
         next_start: interval(get(row, 6)?),
     };
     if report.enqueued > 0 || report.expired > 0 {
-        store.tell_work();
+        store.notify_work();
     }
     if report.expired > 0 {
-        store.tell_finished();
+        store.notify_finished();
     }
     turn_over(store).await?;
     Ok(report)
@@ -63,7 +63,7 @@ async fn turn_over(store: &Inner) -> Result<()> {
     for _ in 0..10 {
         let rows = store.pool.query(Role::Claim, sql, &[(&READY_PART_MAX, Type::INT8)]).await?;
         match rows.first() {
-            Some(row) if get::<bool>(row, 0)? => store.tell_work(),
+            Some(row) if get::<bool>(row, 0)? => store.notify_work(),
             _ => break,
         }
     }
@@ -90,17 +90,17 @@ pub(crate) async fn settle(store: &Inner) -> Result<StepReport> {
 fn step(store: &Inner, rows: &[Row]) -> Result<StepReport> {
     let Some(row) = rows.first() else { return Ok(StepReport::default()) };
     if size(row, 2)? > 0 {
-        store.tell_work();
+        store.notify_work();
     }
     if size(row, 3)? > 0 {
-        store.tell_finished();
+        store.notify_finished();
     }
     Ok(StepReport { tasks: size(row, 0)?, more: get(row, 1)? })
 }
 
 pub(crate) async fn parked(store: &Inner, runtime: Runtime) -> Result<Vec<ParkedReason>> {
     let sql = "SELECT reason, count FROM taskyard.waiting_parked($1)";
-    let rows = store.pool.ask(Role::Claim, sql, &[(&runtime.code(), Type::INT2)]).await?;
+    let rows = store.pool.query_idempotent(Role::Claim, sql, &[(&runtime.code(), Type::INT2)]).await?;
     rows.iter().map(|row| Ok(ParkedReason { reason: get(row, 0)?, count: count(row, 1)? })).collect()
 }
 
@@ -112,7 +112,7 @@ pub(crate) async fn unpark(store: &Inner, runtime: Runtime, reason: &str) -> Res
     let Some(row) = rows.first() else { return Ok(StepReport::default()) };
     let report = StepReport { tasks: size(row, 0)?, more: get(row, 1)? };
     if report.tasks > 0 {
-        store.tell_work();
+        store.notify_work();
     }
     Ok(report)
 }
@@ -126,13 +126,13 @@ pub(crate) async fn regroup(store: &Inner) -> Result<RegroupReport> {
     let (tasks, parked) = (size(row, 0)?, size(row, 1)?);
     if tasks > parked {
         // A claim may have skipped the rows while they were being moved.
-        store.tell_work();
+        store.notify_work();
     }
     Ok(RegroupReport { moved: tasks - parked, parked, groups: size(row, 2)?, more: get(row, 3)? })
 }
 
 pub(crate) async fn ranges_suspect(store: &Inner) -> Result<bool> {
-    let rows = store.pool.ask(Role::Claim, "SELECT taskyard.ready_suspect()", &[]).await?;
+    let rows = store.pool.query_idempotent(Role::Claim, "SELECT taskyard.ready_suspect()", &[]).await?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn compare_ranges(
         last: get::<Option<Uuid>>(row, 3)?.map(TaskId),
     };
     if report.repaired > 0 {
-        store.tell_work();
+        store.notify_work();
     }
     if repair && report.last.is_none() {
         store.pool.query(Role::Claim, "SELECT taskyard.ready_compared()", &[]).await?;
@@ -172,7 +172,7 @@ pub(crate) async fn dead_take(store: &Inner, request: &DeadTake) -> Result<Vec<T
         (&i32::try_from(request.limit).unwrap_or(i32::MAX) as _, Type::INT4),
         (&request.namespace.as_ref().map(Namespace::as_str) as _, Type::TEXT),
     ];
-    store.pool.ask(Role::Claim, sql, &params).await?.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
+    store.pool.query_idempotent(Role::Claim, sql, &params).await?.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
 }
 
 pub(crate) async fn dead_told(store: &Inner, server: ServerId, ids: &[TaskId], told: bool) -> Result<usize> {

@@ -13,7 +13,7 @@ use taskyard_postgres::PostgresStore;
 use taskyard_testkit::postgres::shared;
 use tokio_postgres::NoTls;
 
-mod yard;
+mod harness;
 
 /// Time limit for storing additions that no lock blocks.
 const SOON: Duration = Duration::from_secs(2);
@@ -34,20 +34,20 @@ fn keyed(key: &str) -> Call<Value> {
     call(0).unique(key)
 }
 
-struct Yard {
+struct Harness {
     store: Arc<PostgresStore>,
     client: Client,
     /// Session of another program.
     other: tokio_postgres::Client,
 }
 
-async fn yard(config: ClientConfig) -> Yard {
-    let (store, url) = yard::fresh_with_address().await;
+async fn harness(config: ClientConfig) -> Harness {
+    let (store, url) = harness::fresh_with_address().await;
     let client = Client::new(store.clone(), config);
-    Yard { store, client, other: session(&url).await }
+    Harness { store, client, other: session(&url).await }
 }
 
-impl Yard {
+impl Harness {
     async fn other(&self, sql: &str) {
         self.other.batch_execute(sql).await.unwrap();
     }
@@ -80,10 +80,10 @@ fn is_pending(task: &TaskRef) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
     for end in ["COMMIT", "ROLLBACK"] {
-        let yard = yard(ClientConfig::default()).await;
-        let client = &yard.client;
-        yard.other("BEGIN").await;
-        let holder = yard.enqueue("k").await;
+        let harness = harness(ClientConfig::default()).await;
+        let client = &harness.client;
+        harness.other("BEGIN").await;
+        let holder = harness.enqueue("k").await;
         let root = client.add(call(0)).await.unwrap();
         // In one batch: some before, the one that meets the lock, those that depend on it, and others with keys and
         // parents.
@@ -114,8 +114,8 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
         assert_eq!(raised, [ControlReply::Applied(TaskState::Enqueued)]);
         assert_eq!(cancelled_at_once, [ControlReply::Applied(TaskState::Cancelled)]);
         assert!(waiting.iter().all(is_pending) && !flush.is_finished());
-        assert_eq!(yard.count().await, 1 + 100 + 20);
-        yard.other(end).await;
+        assert_eq!(harness.count().await, 1 + 100 + 20);
+        harness.other(end).await;
         stored(&waiting, AFTERWARDS).await;
         flush.await.unwrap().unwrap();
         cancel.await.unwrap();
@@ -128,18 +128,18 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
         let record = child.record().await.unwrap();
         assert_eq!(record.parents, [first.id()]);
         assert_eq!(cancelled.record().await.unwrap().state, TaskState::Cancelled);
-        assert_eq!(yard.count().await, 1 + 100 + 20 + 3);
+        assert_eq!(harness.count().await, 1 + 100 + 20 + 3);
     }
 }
 
 /// The parent is replaced by another task while the batch is divided.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_in_a_divided_batch_finds_the_task_that_has_its_parents_key() {
-    let yard = yard(ClientConfig::default()).await;
-    let client = &yard.client;
+    let harness = harness(ClientConfig::default()).await;
+    let client = &harness.client;
     let holder = client.add(keyed("known")).await.unwrap();
-    yard.other("BEGIN").await;
-    yard.enqueue("k").await;
+    harness.other("BEGIN").await;
+    harness.enqueue("k").await;
     let group = |calls: Vec<Call<Value>>| client.add_tasks_later(calls).unwrap();
     let mut others = group((0..2_000).map(call).collect());
     let parent = client.add_later(keyed("known")).unwrap();
@@ -150,21 +150,21 @@ async fn a_child_in_a_divided_batch_finds_the_task_that_has_its_parents_key() {
     assert!(is_pending(&locked));
     assert_eq!(parent.id(), holder.id());
     assert_eq!(child.record().await.unwrap().parents, [holder.id()]);
-    yard.other("ROLLBACK").await;
+    harness.other("ROLLBACK").await;
     stored(&[locked], AFTERWARDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_parent_or_queue_keeps_back_what_needs_it_only() {
-    let yard = yard(ClientConfig::default()).await;
-    let client = &yard.client;
+    let harness = harness(ClientConfig::default()).await;
+    let client = &harness.client;
     let (locked, free) = (client.add(call(0)).await.unwrap(), client.add(call(1)).await.unwrap());
-    yard.store.set_paused("paused", true).await.unwrap();
+    harness.store.set_paused("paused", true).await.unwrap();
     let sql = format!(
         "BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE; SELECT FROM taskyard.queue FOR UPDATE",
         locked.id()
     );
-    yard.other(&sql).await;
+    harness.other(&sql).await;
     let mut waiting = Vec::new();
     for number in 0..10 {
         waiting.push(client.add_later(call(number).parent(&locked)).unwrap());
@@ -176,17 +176,17 @@ async fn a_locked_parent_or_queue_keeps_back_what_needs_it_only() {
         assert!(began.elapsed() < if number == 0 { 2 * SOON } else { SOON }, "{number}: {:?}", began.elapsed());
     }
     assert!(waiting.iter().all(is_pending));
-    yard.other("COMMIT").await;
+    harness.other("COMMIT").await;
     stored(&waiting, AFTERWARDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_bounded_whatever_it_waits_for() {
     let config = ClientConfig { waiting_max: 100, ..ClientConfig::default() };
-    let yard = yard(config).await;
-    let client = &yard.client;
-    yard.other("BEGIN").await;
-    yard.enqueue("k").await;
+    let harness = harness(config).await;
+    let client = &harness.client;
+    harness.other("BEGIN").await;
+    harness.enqueue("k").await;
     let waiting: Vec<TaskRef> = (0..100).map(|_| client.add_later(keyed("k")).unwrap()).collect();
     // An awaited addition waits for capacity.
     let patient = tokio::spawn({
@@ -207,9 +207,9 @@ async fn what_waits_is_bounded_whatever_it_waits_for() {
     TaskRef::withdraw(&waiting[..1]);
     assert_eq!(waiting[0].stored().await.unwrap_err().code(), "queue_unavailable");
     tokio::time::timeout(SOON, patient).await.expect("there is room").unwrap().unwrap();
-    yard.other("ROLLBACK").await;
+    harness.other("ROLLBACK").await;
     stored(&waiting[1..], AFTERWARDS).await;
-    assert_eq!(yard.count().await, 2, "one holds the key");
+    assert_eq!(harness.count().await, 2, "one holds the key");
     assert!(waiting[1..].iter().all(|task| task.id() == waiting[1].id()));
     client.add_later(call(0)).unwrap().stored().await.unwrap();
 }
@@ -219,17 +219,17 @@ async fn what_waits_is_bounded_whatever_it_waits_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tight_loop_is_slowed_down() {
     let config = ClientConfig { waiting_max: 1_000, ..ClientConfig::default() };
-    let yard = yard(config).await;
+    let harness = harness(config).await;
     for round in 1..=10 {
         for number in 0..2_000 {
-            yard.client.add_later(call(number)).unwrap();
+            harness.client.add_later(call(number)).unwrap();
         }
-        assert!(yard.count().await >= round * 2_000 - 1_000);
+        assert!(harness.count().await >= round * 2_000 - 1_000);
     }
     // A group larger than the bound is accepted when it is the only one.
-    let group = tokio::time::timeout(AFTERWARDS, yard.client.add_tasks((0..3_000).map(call)));
+    let group = tokio::time::timeout(AFTERWARDS, harness.client.add_tasks((0..3_000).map(call)));
     assert_eq!(group.await.expect("in time").unwrap().len(), 3_000);
-    assert_eq!(yard.count().await, 23_000);
+    assert_eq!(harness.count().await, 23_000);
 }
 
 /// Threads without a runtime, such as Python's, wait as well; if the calling thread runs the client's runtime, nothing
@@ -237,22 +237,22 @@ async fn a_tight_loop_is_slowed_down() {
 #[tokio::test]
 async fn a_thread_waits_and_the_runtime_itself_does_not() {
     let config = ClientConfig { waiting_max: 100, ..ClientConfig::default() };
-    let yard = yard(config).await;
-    let client = yard.client.clone();
+    let harness = harness(config).await;
+    let client = harness.client.clone();
     let thread = std::thread::spawn(move || (0..1_000).try_for_each(|number| client.add_later(call(number)).map(drop)));
     while !thread.is_finished() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     thread.join().unwrap().unwrap();
-    yard.client.flush().await.unwrap();
-    let added = (0..200).map(|number| yard.client.add_later(call(number))).take_while(Result::is_ok).count();
+    harness.client.flush().await.unwrap();
+    let added = (0..200).map(|number| harness.client.add_later(call(number))).take_while(Result::is_ok).count();
     assert_eq!(added, 100);
-    let error = yard.client.add_later(call(0)).unwrap_err();
+    let error = harness.client.add_later(call(0)).unwrap_err();
     assert!(error.to_string().contains("await `add` instead"), "{error}");
     for number in 0..200 {
-        yard.client.add(call(number)).await.unwrap();
+        harness.client.add(call(number)).await.unwrap();
     }
-    assert_eq!(yard.count().await, 1_300);
+    assert_eq!(harness.count().await, 1_300);
 }
 
 /// A loop that does not await waits on every kind of thread where the writer can go on meanwhile, and never panics.
@@ -263,8 +263,8 @@ fn a_tight_loop_waits_on_every_kind_of_thread() {
     for workers in [1, 2] {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
         runtime.block_on(async {
-            let yard = yard(ClientConfig { waiting_max: 100, ..ClientConfig::default() }).await;
-            let client = || yard.client.clone();
+            let harness = harness(ClientConfig { waiting_max: 100, ..ClientConfig::default() }).await;
+            let client = || harness.client.clone();
             // The future of `block_on`, tasks on all workers at once, a thread for blocking calls.
             add_all(client())().unwrap();
             let tasks: Vec<_> =
@@ -288,7 +288,7 @@ fn a_tight_loop_waits_on_every_kind_of_thread() {
             });
             tokio::task::spawn_blocking(|| other.join().unwrap().unwrap()).await.unwrap();
             client().flush().await.unwrap();
-            assert_eq!(yard.count().await, (4 + workers as u64) * COUNT as u64);
+            assert_eq!(harness.count().await, (4 + workers as u64) * COUNT as u64);
         });
     }
 }
@@ -299,7 +299,7 @@ fn a_control_call_outlives_the_runtime() {
     let observer = tokio::runtime::Runtime::new().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (url, task, client) = runtime.block_on(async {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let client = Client::new(store, ClientConfig::default());
         (url, client.add(call(0)).await.unwrap(), client)
     });
@@ -335,16 +335,16 @@ fn a_control_call_outlives_the_runtime() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_behind_a_lock_at_the_close_is_given_up() {
-    let yard = yard(ClientConfig::default()).await;
-    yard.other("BEGIN").await;
-    yard.enqueue("k").await;
-    let waiting = yard.client.add_later(keyed("k")).unwrap();
-    let other = yard.client.add_later(call(1)).unwrap();
-    let error = yard.client.close(Duration::from_secs(3)).await.unwrap_err();
+    let harness = harness(ClientConfig::default()).await;
+    harness.other("BEGIN").await;
+    harness.enqueue("k").await;
+    let waiting = harness.client.add_later(keyed("k")).unwrap();
+    let other = harness.client.add_later(call(1)).unwrap();
+    let error = harness.client.close(Duration::from_secs(3)).await.unwrap_err();
     assert!(matches!(error, Error::QueueUnavailable { waiting: 1, .. }), "{error}");
     other.stored().await.unwrap();
     let lost = tokio::time::timeout(SOON, waiting.stored()).await.expect("decided").unwrap_err();
     assert_eq!(lost.code(), "queue_unavailable");
-    yard.other("ROLLBACK").await;
-    assert_eq!(yard.count().await, 1);
+    harness.other("ROLLBACK").await;
+    assert_eq!(harness.count().await, 1);
 }

@@ -9,10 +9,10 @@ use taskyard_postgres::{Options, PostgresStore};
 use taskyard_testkit::factory::{beat, request, server, task};
 use taskyard_testkit::proxy::{Fault, Proxy, Which};
 
-mod yard;
+mod harness;
 
 async fn behind_a_proxy() -> (Arc<PostgresStore>, Proxy) {
-    let (proxy, through) = Proxy::for_url(&yard::database().await);
+    let (proxy, through) = Proxy::for_url(&harness::database().await);
     (PostgresStore::connect(&through, Options { notify: false, ..Options::default() }).await.unwrap(), proxy)
 }
 

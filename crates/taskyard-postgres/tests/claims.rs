@@ -12,7 +12,7 @@ use taskyard_testkit::factory::{beat, in_queue, request, server, task, tasks};
 use taskyard_testkit::postgres::shared;
 use tokio_postgres::{Client, NoTls};
 
-mod yard;
+mod harness;
 
 /// Maximum number of blocks read for ten tasks, whatever else is stored; the range of a million has some 14,000 blocks.
 const BLOCKS_MAX: u64 = 400;
@@ -61,7 +61,7 @@ async fn set_apart(store: &PostgresStore, queue: &str) {
 
 #[tokio::test]
 async fn a_claim_reads_what_it_takes_of_a_million() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let mut planned_empty = client(&url).await;
@@ -120,7 +120,7 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
         }
     }
     store.close().await;
-    drop(yard::Gone(url));
+    drop(harness::Gone(url));
 }
 
 /// Creates groups of kinds that were refused by builds without servers; the kinds `k1`, `k2`, … are in one group each.
@@ -144,7 +144,7 @@ async fn claim_in(transaction: &tokio_postgres::Transaction<'_>, server: uuid::U
 /// A claim locks only the tasks that it takes: a concurrent claim of another server takes the next ones.
 #[tokio::test]
 async fn claims_at_once_over_groups_and_lanes_take_one_after_the_other() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (one, two) = (server(), server());
     store.server_enter(&one).await.unwrap();
     store.server_enter(&two).await.unwrap();
@@ -172,7 +172,7 @@ async fn claims_at_once_over_groups_and_lanes_take_one_after_the_other() {
     beside.commit().await.unwrap();
     // A queue with a limit is locked only by a claim that takes some of its tasks, and no more are taken than the limit
     // allows.
-    store.set_concurrency("left", Some(3)).await.unwrap();
+    store.set_limit("left", Some(3)).await.unwrap();
     let urgent: Vec<NewTask> = (0..10).map(|_| NewTask { priority: 1, ..task() }).collect();
     store.add(&urgent).await.unwrap();
     // The tasks of that queue that the claims above run would count, too.
@@ -192,7 +192,7 @@ async fn claims_at_once_over_groups_and_lanes_take_one_after_the_other() {
 #[tokio::test]
 async fn a_claim_reads_what_it_takes_of_many_groups() {
     const GROUPS: usize = 40;
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let mut planned_empty = client(&url).await;
@@ -230,7 +230,7 @@ async fn a_claim_reads_what_it_takes_of_many_groups() {
         transaction.commit().await.unwrap();
     }
     store.close().await;
-    drop(yard::Gone(url));
+    drop(harness::Gone(url));
 }
 
 /// Servers run this query again and again, on the connection of their claims: with a cached plan that reads all rows
@@ -238,7 +238,7 @@ async fn a_claim_reads_what_it_takes_of_many_groups() {
 #[tokio::test]
 async fn thousands_of_reasons_are_read_once_each() {
     const REASONS: u64 = 5_000;
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     let park = |rows: &str| {
         format!(
@@ -270,13 +270,13 @@ async fn thousands_of_reasons_are_read_once_each() {
     assert_eq!((parked.len() as u64, distinct.len() as u64), (REASONS + 1, REASONS + 1));
     assert!(parked.iter().all(|reason| reason.count == if reason.reason == "kind `3`" { 10_000 } else { 1 }));
     store.close().await;
-    drop(yard::Gone(url));
+    drop(harness::Gone(url));
 }
 
 /// A task that was added in a transaction which commits after later ones have been claimed.
 #[tokio::test]
 async fn a_late_commit_is_claimed_next() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let mut client = client(&url).await;
@@ -284,16 +284,16 @@ async fn a_late_commit_is_claimed_next() {
     let late = task();
     enqueue_in(&transaction, &late).await.unwrap();
     store.add(&tasks(3_000)).await.unwrap();
-    let mut place = None;
+    let mut cursor = None;
     for _ in 0..2 {
-        let reply = store.claim(&ClaimRequest { place, ..request(host.id, 1_000) }).await.unwrap();
+        let reply = store.claim(&ClaimRequest { cursor, ..request(host.id, 1_000) }).await.unwrap();
         assert_eq!(reply.tasks.len(), 1_000);
-        place = reply.place;
-        assert!(place.is_some());
+        cursor = reply.cursor;
+        assert!(cursor.is_some());
     }
     transaction.commit().await.unwrap();
     // The cursor is a hint: with it the late task is skipped, without it the late task comes first.
-    let reply = store.claim(&ClaimRequest { place, ..request(host.id, 500) }).await.unwrap();
+    let reply = store.claim(&ClaimRequest { cursor, ..request(host.id, 500) }).await.unwrap();
     assert_eq!(reply.tasks.len(), 500);
     assert!(reply.tasks.iter().all(|task| task.id != late.id));
     let reply = store.claim(&request(host.id, 500)).await.unwrap();
@@ -304,7 +304,7 @@ async fn a_late_commit_is_claimed_next() {
 /// A task that an addition under way left in the common range while its queue was set apart is found by the next step.
 #[tokio::test]
 async fn a_late_commit_is_set_apart_after_all() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let mut client = client(&url).await;
@@ -321,7 +321,7 @@ async fn a_late_commit_is_set_apart_after_all() {
 /// With cursors from claim to claim every task is claimed once, in order, whatever the priorities.
 #[tokio::test]
 async fn places_lead_through_all_priorities() {
-    let (store, _url) = yard::fresh_with_address().await;
+    let (store, _url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let batch: Vec<NewTask> =
@@ -331,12 +331,12 @@ async fn places_lead_through_all_priorities() {
     expected.sort_by_key(|task| std::cmp::Reverse(task.priority));
     let expected: Vec<TaskId> = expected.iter().map(|task| task.id).collect();
     let mut claimed = Vec::new();
-    let mut place = None;
+    let mut cursor = None;
     loop {
-        let reply = store.claim(&ClaimRequest { place, ..request(host.id, 300) }).await.unwrap();
+        let reply = store.claim(&ClaimRequest { cursor, ..request(host.id, 300) }).await.unwrap();
         claimed.extend(reply.tasks.iter().map(|task| task.id));
-        place = reply.place;
-        if place.is_none() {
+        cursor = reply.cursor;
+        if cursor.is_none() {
             break;
         }
     }
@@ -346,13 +346,13 @@ async fn places_lead_through_all_priorities() {
 /// Many concurrent servers take every task once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_of_many_servers_share_the_tasks() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     store.add(&tasks(4_000)).await.unwrap();
     let mut servers = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let url = url.clone();
         servers.spawn(async move {
-            let store = yard::open(&url).await;
+            let store = harness::open(&url).await;
             let host = server();
             store.server_enter(&host).await.unwrap();
             let mut claimed: Vec<TaskId> = Vec::new();
@@ -379,7 +379,7 @@ async fn claims_of_many_servers_share_the_tasks() {
 /// tasks.
 #[tokio::test]
 async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     store.add(&tasks(10)).await.unwrap();
@@ -410,10 +410,10 @@ async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
 /// row, unless the end of that task is set aside.
 #[tokio::test]
 async fn a_claim_of_a_forgotten_end_is_not_closed() {
-    let url = yard::database().await;
+    let url = harness::database().await;
     let name = url.rsplit('/').next().unwrap();
     shared().psql(&format!("ALTER DATABASE \"{name}\" SET synchronous_commit = off"));
-    let store = yard::open(&url).await;
+    let store = harness::open(&url).await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     store.add(&tasks(3)).await.unwrap();
@@ -437,7 +437,7 @@ async fn a_claim_of_a_forgotten_end_is_not_closed() {
 /// A child that became runnable while the claim waited for a lock starts after its parent's end, by the stored times.
 #[tokio::test]
 async fn no_attempt_starts_before_the_end_of_a_parent() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     let mut other = client(&url).await;
@@ -446,7 +446,7 @@ async fn no_attempt_starts_before_the_end_of_a_parent() {
     // Also in a limited queue, for which claims select tasks in another way.
     for queue in ["default", "limited"] {
         if queue == "limited" {
-            store.set_concurrency(queue, Some(10)).await.unwrap();
+            store.set_limit(queue, Some(10)).await.unwrap();
         }
         // On a slow machine, the claim gives up its wait for the lock after a second; then the round is repeated.
         loop {

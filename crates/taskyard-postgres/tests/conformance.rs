@@ -4,11 +4,11 @@
 
 use taskyard_testkit::conformance::Fixture;
 
-mod yard;
+mod harness;
 
 async fn fresh() -> Fixture {
-    let (store, url) = yard::planted().await;
-    Fixture::new(store, yard::Gone(url))
+    let (store, url) = harness::planted().await;
+    Fixture::new(store, harness::Gone(url))
 }
 
 taskyard_testkit::conformance!(fresh);

@@ -13,7 +13,7 @@ use taskyard_testkit::postgres::{Cluster, shared};
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
-mod yard;
+mod harness;
 
 async fn refused(url: &str) -> Error {
     let options = Options { connect_timeout: Duration::from_secs(2), ..Options::default() };
@@ -97,7 +97,7 @@ async fn a_wrong_password_is_refused() {
 
 #[tokio::test]
 async fn without_a_schema_every_call_says_so() {
-    let store = yard::open(&shared().create_database()).await;
+    let store = harness::open(&shared().create_database()).await;
     assert_eq!(store.schema().await.unwrap().found, 0);
     assert!(matches!(store.add(&[task()]).await, Err(Error::SchemaTooOld { found: 0, .. })));
     assert!(matches!(store.get(&[task().id]).await, Err(Error::SchemaTooOld { .. })));
@@ -106,21 +106,21 @@ async fn without_a_schema_every_call_says_so() {
 
 #[tokio::test]
 async fn a_role_without_rights_is_refused() {
-    let (_store, url) = yard::fresh_with_address().await;
+    let (_store, url) = harness::fresh_with_address().await;
     let role = format!("nobody_{}", Uuid::new_v4().simple());
     shared().psql(&format!("CREATE ROLE {role} LOGIN"));
     let own = url.replace("postgres@", &format!("{role}@"));
-    let store = yard::open(&own).await;
+    let store = harness::open(&own).await;
     assert!(matches!(store.add(&[task()]).await, Err(Error::Refused(_))));
     let fresh = shared().create_database().replace("postgres@", &format!("{role}@"));
-    let error = yard::open(&fresh).await.migrate().await.unwrap_err();
+    let error = harness::open(&fresh).await.migrate().await.unwrap_err();
     assert!(matches!(error, Error::Refused(_)), "{error}");
     store.close().await;
 }
 
 #[tokio::test]
 async fn a_closed_store_refuses() {
-    let store = yard::fresh().await;
+    let store = harness::fresh().await;
     store.close().await;
     assert_eq!(store.add(&[task()]).await, Err(Error::ShutDown("the store has been shut down")));
 }
@@ -128,12 +128,12 @@ async fn a_closed_store_refuses() {
 /// A connection of any role may be ended: the next calls work.
 #[tokio::test]
 async fn every_connection_may_be_ended() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     for _ in 0..5 {
         let id = store.add(&[task()]).await.unwrap()[0].id;
-        heard(&store).await;
+        notified(&store).await;
         assert!(shared().terminate_backends(&url) >= 3, "three for work, one that listens");
         gone(&url).await;
         // The client notices the end of a session a moment later: one call may still fail, the next one must not.
@@ -188,7 +188,7 @@ async fn a_server_that_would_lack_a_connection_is_refused() {
     let (id, token) = (claimed[0].id, claimed[0].token);
     let end = taskyard_core::store::Finish { id, token, outcome, context: None, logs: Vec::new() };
     store.finish(&[end], &[]).await.unwrap();
-    heard(&store).await;
+    notified(&store).await;
     let count = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
     assert_eq!(shared().psql(&count), "5");
     store.close().await;
@@ -205,7 +205,7 @@ async fn gone(url: &str) {
 }
 
 /// Waits until the store receives notifications, as a server's does: its first look for schedules starts to listen.
-async fn heard(store: &Arc<PostgresStore>) {
+async fn notified(store: &Arc<PostgresStore>) {
     let _ = store.schedule_look(1).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     while !store.hears_others() {
@@ -217,41 +217,41 @@ async fn heard(store: &Arc<PostgresStore>) {
 /// A process adds a task, and another one is notified.
 #[tokio::test]
 async fn others_are_heard_and_told() {
-    let (adder, url) = yard::fresh_with_address().await;
-    let hearer = yard::open(&url).await;
-    hearer.server_enter(&server()).await.unwrap();
-    heard(&hearer).await;
-    let mut work = hearer.bells().work.listen();
+    let (adder, url) = harness::fresh_with_address().await;
+    let listening = harness::open(&url).await;
+    listening.server_enter(&server()).await.unwrap();
+    notified(&listening).await;
+    let mut work = listening.notifications().work.listen();
     work.take();
     adder.add(&[task()]).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(30), work.heard()).await.expect("told by NOTIFY");
+    tokio::time::timeout(Duration::from_secs(30), work.notified()).await.expect("told by NOTIFY");
     // Also by a client of a store that does nothing else, for every kind of addition.
-    let client = Client::new(yard::open(&url).await, ClientConfig::default());
+    let client = Client::new(harness::open(&url).await, ClientConfig::default());
     for round in 0..3 {
         work.take();
         client.add(Call::<u64>::new("k", &()).unique(format!("key {round}"))).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(30), work.heard()).await.expect("told by NOTIFY");
+        tokio::time::timeout(Duration::from_secs(30), work.notified()).await.expect("told by NOTIFY");
     }
     // Also for an addition by SQL.
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
     work.take();
     client.batch_execute("SELECT taskyard.enqueue('k')").await.unwrap();
-    tokio::time::timeout(Duration::from_secs(30), work.heard()).await.expect("told by enqueue()");
+    tokio::time::timeout(Duration::from_secs(30), work.notified()).await.expect("told by enqueue()");
     // After an interruption the listener reconnects, and wakes all waiters once.
     shared().terminate_backends(&url);
-    tokio::time::timeout(Duration::from_secs(60), work.heard()).await.expect("rung after the break");
-    heard(&hearer).await;
+    tokio::time::timeout(Duration::from_secs(60), work.notified()).await.expect("rung after the break");
+    notified(&listening).await;
 }
 
 #[tokio::test]
 async fn without_notify_nothing_listens_and_nothing_is_sent() {
-    let url = yard::database().await;
+    let url = harness::database().await;
     let quiet = PostgresStore::connect(&url, Options { notify: false, ..Options::default() }).await.unwrap();
-    let hearer = yard::open(&url).await;
-    hearer.server_enter(&server()).await.unwrap();
-    heard(&hearer).await;
-    let mut work = hearer.bells().work.listen();
+    let listening = harness::open(&url).await;
+    listening.server_enter(&server()).await.unwrap();
+    notified(&listening).await;
+    let mut work = listening.notifications().work.listen();
     work.take();
     quiet.add(&[task()]).await.unwrap();
     let host = server();
@@ -259,10 +259,10 @@ async fn without_notify_nothing_listens_and_nothing_is_sent() {
     assert_eq!(quiet.claim(&request(host.id, 1)).await.unwrap().tasks.len(), 1);
     assert!(!quiet.hears_others());
     // A notification that was sent would have arrived before this one of another session.
-    let mut finished = hearer.bells().finished.listen();
+    let mut finished = listening.notifications().finished.listen();
     finished.take();
     shared().psql_in(&url, "NOTIFY taskyard_finished");
-    tokio::time::timeout(Duration::from_secs(30), finished.heard()).await.expect("the later one arrived");
+    tokio::time::timeout(Duration::from_secs(30), finished.notified()).await.expect("the later one arrived");
     assert!(!work.take(), "no NOTIFY was sent");
 }
 
@@ -279,7 +279,7 @@ async fn a_channel_is_checked() {
 /// A store outlives the runtime that first used it: its background tasks start again in the next one.
 #[test]
 fn other_processes_are_heard_again_in_the_next_runtime() {
-    let heard = async |store: &Arc<dyn Store>| {
+    let notified = async |store: &Arc<dyn Store>| {
         let deadline = Instant::now() + Duration::from_secs(20);
         // A wait queries the ends of tasks, and so starts to listen.
         while store.finals(&[]).await.is_err() || !store.hears_others() {
@@ -290,23 +290,23 @@ fn other_processes_are_heard_again_in_the_next_runtime() {
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let first = runtime();
     let (store, url) = first.block_on(async {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let store: Arc<dyn Store> = store;
-        heard(&store).await;
+        notified(&store).await;
         (store, url)
     });
     drop(first);
     assert!(!store.hears_others(), "nothing listens");
     let next = runtime();
     next.block_on(async {
-        heard(&store).await;
-        let mut finished = store.bells().finished.listen();
+        notified(&store).await;
+        let mut finished = store.notifications().finished.listen();
         finished.take();
         let other = PostgresStore::connect(&url, Options::default()).await.unwrap();
         let task = task();
         other.add(std::slice::from_ref(&task)).await.unwrap();
         other.cancel(&[task.id]).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(20), finished.heard()).await.expect("an end elsewhere is heard");
+        tokio::time::timeout(Duration::from_secs(20), finished.notified()).await.expect("an end elsewhere is heard");
         other.close().await;
         store.close().await;
     });

@@ -11,7 +11,7 @@ use taskyard_testkit::postgres::shared;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-mod yard;
+mod harness;
 
 async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
@@ -43,7 +43,7 @@ async fn enqueue(client: &Client, call: &str) -> TaskId {
 
 #[tokio::test]
 async fn a_task_exists_only_if_its_transaction_commits() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = enter(&store).await;
     let mut client = client(&url).await;
     let transaction = client.transaction().await.unwrap();
@@ -61,7 +61,7 @@ async fn a_task_exists_only_if_its_transaction_commits() {
 
 #[tokio::test]
 async fn every_option_of_the_sql_function_is_stored() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     let id = enqueue(
         &client,
@@ -90,7 +90,7 @@ async fn every_option_of_the_sql_function_is_stored() {
 
 #[tokio::test]
 async fn bad_calls_are_refused_with_a_sentence() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     let deep = format!("'k', '{}1{}'", "[".repeat(70), "]".repeat(70));
     let large = format!("'k', '[\"{}\"]'", "x".repeat(1 << 20));
@@ -124,7 +124,7 @@ async fn how_a_session_reads_backslashes_decides_nothing() {
     let url = shared().create_database();
     let name = url.rsplit('/').next().unwrap();
     shared().psql(&format!("ALTER DATABASE {name} SET standard_conforming_strings = off"));
-    let store = yard::open(&url).await;
+    let store = harness::open(&url).await;
     store.migrate().await.unwrap();
     store.add(&[task()]).await.unwrap();
     let client = client(&url).await;
@@ -149,7 +149,7 @@ async fn how_a_session_reads_backslashes_decides_nothing() {
 
 #[tokio::test]
 async fn a_trigger_enqueues() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = enter(&store).await;
     let client = client(&url).await;
     client
@@ -173,7 +173,7 @@ async fn a_trigger_enqueues() {
 
 #[tokio::test]
 async fn children_are_settled_after_the_commit() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = enter(&store).await;
     let mut client = client(&url).await;
     let parents = [task(), task(), task()];
@@ -217,7 +217,7 @@ async fn children_are_settled_after_the_commit() {
 
 #[tokio::test]
 async fn unknown_parents_and_cycles_across_transactions_fail_when_settled() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (mut one, mut two) = (client(&url).await, client(&url).await);
     let (mut a, mut b) = (task(), task());
     a.parents = vec![b.id];
@@ -248,7 +248,7 @@ async fn unknown_parents_and_cycles_across_transactions_fail_when_settled() {
 
 #[tokio::test]
 async fn an_attempt_ends_with_the_callers_transaction_or_not_at_all() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = enter(&store).await;
     let mut client = client(&url).await;
     client.batch_execute("CREATE TABLE effect (task uuid)").await.unwrap();
@@ -280,7 +280,7 @@ async fn an_attempt_ends_with_the_callers_transaction_or_not_at_all() {
 
 #[tokio::test]
 async fn a_held_key_answers_inside_a_transaction_too() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     let unique = |hold| NewTask { unique: Some(Unique { key: "k".into(), hold }), ..task() };
     let first = unique(UniqueHold::UntilFinished);
@@ -293,7 +293,7 @@ async fn a_held_key_answers_inside_a_transaction_too() {
 
 #[tokio::test]
 async fn a_role_that_only_adds_can_only_add() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let admin = client(&url).await;
     let role = format!("producer_{}", Uuid::new_v4().simple());
     admin
@@ -333,7 +333,7 @@ async fn a_role_that_only_adds_can_only_add() {
 /// A role that may only add learns only of its own tasks.
 #[tokio::test]
 async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let admin = client(&url).await;
     let mut roles = Vec::new();
     for _ in 0..2 {
@@ -391,7 +391,7 @@ async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
 
 #[tokio::test]
 async fn only_a_client_says_that_a_payload_is_encoded() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = enter(&store).await;
     let client = client(&url).await;
     let python = |encoded| NewTask {

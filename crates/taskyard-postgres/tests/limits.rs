@@ -9,7 +9,7 @@ use taskyard_postgres::{Options, PostgresStore, enqueue_in};
 use taskyard_testkit::factory::{request, server, task};
 use tokio_postgres::{Client, NoTls};
 
-mod yard;
+mod harness;
 
 async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
@@ -44,7 +44,7 @@ fn calls() -> Vec<(String, &'static str)> {
 
 #[tokio::test]
 async fn sql_keeps_to_the_limits_of_the_server_that_was_started_last() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     let assert_refused = async || {
         for (call, setting) in calls() {
@@ -81,7 +81,7 @@ async fn sql_keeps_to_the_limits_of_the_server_that_was_started_last() {
 
 #[tokio::test]
 async fn what_a_client_has_checked_is_stored() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let client = client(&url).await;
     let large = NewTask {
         kind: "k".repeat(300),

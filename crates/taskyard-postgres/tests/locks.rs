@@ -13,7 +13,7 @@ use taskyard_testkit::postgres::shared;
 use taskyard_testkit::proxy::{Fault, Proxy, Which};
 use tokio_postgres::NoTls;
 
-mod yard;
+mod harness;
 
 /// Time limit for writing tasks that are not locked, on a busy machine.
 const SOON: Duration = Duration::from_secs(8);
@@ -50,7 +50,7 @@ fn counts(replies: &[WriteReply]) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_locked_is_left_out_of_a_batch() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (host, tasks) = claimed(&store, &tasks(500)).await;
     let locker = session(&url).await;
     // Like a body that ends its attempt inside its own transaction, and an open interactive session.
@@ -79,7 +79,7 @@ async fn what_is_locked_is_left_out_of_a_batch() {
 /// A transaction that changes the recorded capabilities of builds blocks refusals of kinds, and no other end.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_that_wait_hold_up_no_other_end() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host =
         NewServer { serves: Some(Serves { builds: vec![(Runtime::Rust, "a".into())], queues: None }), ..server() };
     store.server_enter(&host).await.unwrap();
@@ -105,7 +105,7 @@ async fn refusals_that_wait_hold_up_no_other_end() {
 /// An end also needs other rows than its task's: here the unique key, for which a caller's open transaction waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_on_a_key_keeps_its_holder_only() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let mut batch = tasks(200);
     batch[42].unique = Some(Unique { key: "k".into(), hold: UniqueHold::UntilFinished });
     let (_, tasks) = claimed(&store, &batch).await;
@@ -126,7 +126,7 @@ async fn a_lock_on_a_key_keeps_its_holder_only() {
 /// meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn beats_go_on_while_nothing_else_does() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (host, tasks) = claimed(&store, &tasks(300)).await;
     let locker = session(&url).await;
     locker.batch_execute("BEGIN; LOCK TABLE taskyard.task IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -147,7 +147,7 @@ async fn beats_go_on_while_nothing_else_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_was_given_up_is_cancelled() {
-    let (_, url) = yard::fresh_with_address().await;
+    let (_, url) = harness::fresh_with_address().await;
     let options = Options { answer_max: Duration::from_millis(500), ..Options::default() };
     let store = PostgresStore::connect(&url, options).await.unwrap();
     let locker = session(&url).await;
@@ -178,7 +178,7 @@ async fn a_statement_that_was_given_up_is_cancelled() {
 /// The host of a producer vanishes inside one of the store's transactions: the server ends it, and releases its locks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_whose_client_vanished_is_ended_by_the_server() {
-    let (other, url) = yard::fresh_with_address().await;
+    let (other, url) = harness::fresh_with_address().await;
     let (proxy, through) = Proxy::for_url(&url);
     let store = PostgresStore::connect(&through, Options { notify: false, ..Options::default() }).await.unwrap();
     let keyed = || NewTask { unique: Some(Unique { key: "k".into(), hold: UniqueHold::UntilFinished }), ..task() };
@@ -210,7 +210,7 @@ async fn a_transaction_whose_client_vanished_is_ended_by_the_server() {
 /// second claim does not wait for them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_pass_over_what_is_locked() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let mut batch = tasks(300);
     batch[3].unique = Some(Unique { key: "k".into(), hold: UniqueHold::UntilStarted });
     let host = server();
@@ -246,7 +246,7 @@ async fn claims_pass_over_what_is_locked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rescue_passes_over_what_is_locked() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (host, tasks) = claimed(&store, &tasks(50)).await;
     let locker = session(&url).await;
     let sql = format!("BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE", tasks[7].id);

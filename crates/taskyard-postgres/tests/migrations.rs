@@ -8,7 +8,7 @@ use taskyard_postgres::{Options, PostgresStore};
 use taskyard_testkit::factory::task;
 use taskyard_testkit::postgres::shared;
 
-mod yard;
+mod harness;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_at_once_make_one_schema() {
@@ -17,7 +17,7 @@ async fn twenty_at_once_make_one_schema() {
     for _ in 0..20 {
         let url = url.clone();
         runs.spawn(async move {
-            let store = yard::open(&url).await;
+            let store = harness::open(&url).await;
             let report = store.migrate().await.unwrap();
             store.close().await;
             (report.applied.len(), report.to)
@@ -25,7 +25,7 @@ async fn twenty_at_once_make_one_schema() {
     }
     let reports = runs.join_all().await;
     assert_eq!(reports.iter().filter(|(applied, _)| *applied > 0).count(), 1, "one did the work: {reports:?}");
-    let known = yard::open(&url).await.schema().await.unwrap();
+    let known = harness::open(&url).await.schema().await.unwrap();
     assert!(known.pending.is_empty() && known.found == known.known);
     assert!(reports.iter().all(|(_, to)| *to == known.known));
     assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.migration"), known.known.to_string());
@@ -44,7 +44,7 @@ async fn the_default_isolation_of_a_database_decides_nothing() {
         for _ in 0..8 {
             let url = url.clone();
             runs.spawn(async move {
-                let store = yard::open(&url).await;
+                let store = harness::open(&url).await;
                 let report = store.migrate().await.unwrap();
                 store.close().await;
                 report.applied.len()
@@ -52,7 +52,7 @@ async fn the_default_isolation_of_a_database_decides_nothing() {
         }
         let applied = runs.join_all().await;
         assert_eq!(applied.iter().filter(|applied| **applied > 0).count(), 1, "{applied:?}");
-        let store = yard::open(&url).await;
+        let store = harness::open(&url).await;
         store.add(&[task()]).await.unwrap();
         let seen = store.query("SELECT current_setting('transaction_isolation') AS isolation", 1).await.unwrap();
         assert_eq!(seen.rows[0][0].get(), "\"read committed\"");
@@ -70,7 +70,7 @@ async fn a_foreign_relation_is_refused_and_nothing_is_changed() {
     ] {
         let url = shared().create_database();
         shared().psql_in(&url, &relation.replace("%DB%", url.rsplit('/').next().unwrap()));
-        let store = yard::open(&url).await;
+        let store = harness::open(&url).await;
         let error = store.migrate().await.unwrap_err();
         assert!(matches!(&error, Error::ForeignRelation(name) if name.contains("queued_task")), "{error}");
         let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'taskyard'";
@@ -91,13 +91,13 @@ async fn views_can_be_had_later() {
     let without = PostgresStore::connect(&url, Options { views: false, ..Options::default() }).await.unwrap();
     without.migrate().await.unwrap();
     assert_eq!(shared().psql_in(&url, "SELECT to_regclass('queued_tasks') IS NULL"), "t");
-    yard::open(&url).await.migrate().await.unwrap();
+    harness::open(&url).await.migrate().await.unwrap();
     assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM queued_tasks"), "0");
 }
 
 #[tokio::test]
 async fn a_newer_schema_and_a_changed_migration_are_refused() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     shared().psql_in(&url, "INSERT INTO taskyard.migration (version, name, checksum) VALUES (999, 'later', 'x')");
     assert!(matches!(store.migrate().await, Err(Error::SchemaTooNew { found: 999, .. })));
     shared().psql_in(&url, "DELETE FROM taskyard.migration WHERE version = 999");
@@ -124,7 +124,7 @@ fn shown_state(url: &str) -> String {
 
 #[tokio::test]
 async fn functions_of_an_older_build_are_replaced_without_a_migration() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let noted = "SELECT name, value FROM taskyard.setting WHERE name LIKE 'functions%' ORDER BY name";
     let ours = shared().psql_in(&url, noted);
     let number: i64 = ours.lines().next().unwrap().split('|').nth(1).unwrap().parse().unwrap();
@@ -155,7 +155,7 @@ async fn functions_of_an_older_build_are_replaced_without_a_migration() {
 /// hand.
 #[tokio::test]
 async fn functions_that_are_missing_or_open_to_everybody_are_put_right() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let open = "SELECT has_function_privilege('public', p.oid, 'execute') FROM pg_proc p
         WHERE p.pronamespace = 'taskyard'::regnamespace AND p.proname = 'enqueue_payload'";
     let damages = [
@@ -174,7 +174,7 @@ async fn functions_that_are_missing_or_open_to_everybody_are_put_right() {
 
 #[tokio::test]
 async fn a_schema_without_its_data_is_refused_with_what_to_do() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     shared().psql_in(&url, "TRUNCATE taskyard.migration, taskyard.setting");
     let error = store.migrate().await.unwrap_err().to_string();
     assert!(error.contains("without its data") && error.contains("DROP SCHEMA taskyard CASCADE"), "{error}");
@@ -182,7 +182,7 @@ async fn a_schema_without_its_data_is_refused_with_what_to_do() {
 
 #[tokio::test]
 async fn functions_of_a_newer_build_stay() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     install_of_another_build(&url, "999999", "0123456789abcdef");
     assert!(store.schema().await.unwrap().pending.is_empty());
     assert!(store.migrate().await.unwrap().applied.is_empty());
@@ -196,7 +196,7 @@ async fn functions_of_a_newer_build_stay() {
 
 #[tokio::test]
 async fn a_role_that_may_not_replace_functions_starts_with_those_of_an_older_build() {
-    let (_, url) = yard::fresh_with_address().await;
+    let (_, url) = harness::fresh_with_address().await;
     install_of_another_build(&url, "0", "0123456789abcdef");
     let (role, own) = role(&url, "worker", "");
     shared().psql_in(
@@ -207,7 +207,7 @@ async fn a_role_that_may_not_replace_functions_starts_with_those_of_an_older_bui
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA taskyard TO {role}"
         ),
     );
-    let store = yard::open(&own).await;
+    let store = harness::open(&own).await;
     let report = store.migrate().await.unwrap();
     assert_eq!((report.from, report.applied.len()), (report.to, 0));
     assert_eq!(store.schema().await.unwrap().pending, ["functions"], "and it is not hidden");
@@ -240,7 +240,7 @@ async fn a_schema_that_another_role_prepared_is_refused_before_it_is_read() {
         shared().psql_in(&url, &format!("CREATE SCHEMA taskyard AUTHORIZATION {role}"));
         let prepared = prepared.replace("%ROLE%", &role);
         shared().psql_in(&url, &format!("SET ROLE {role}; {prepared}"));
-        let store = yard::open(&url).await;
+        let store = harness::open(&url).await;
         for error in [store.migrate().await.unwrap_err(), store.schema().await.unwrap_err()] {
             let text = error.to_string();
             assert!(matches!(error, Error::Refused(_)), "{text}");
@@ -254,7 +254,7 @@ async fn a_schema_that_another_role_prepared_is_refused_before_it_is_read() {
         // A role accepts its own schema.
         if prepared.is_empty() {
             shared().psql_in(&url, &format!("GRANT CREATE ON SCHEMA public TO {role}"));
-            let own = yard::open(&own).await;
+            let own = harness::open(&own).await;
             own.migrate().await.unwrap();
             own.close().await;
         }
@@ -284,7 +284,7 @@ async fn single_objects_of_another_role_are_refused() {
         ),
         ("ALTER VIEW queued_tasks OWNER TO %ROLE%", "the view queued_tasks"),
     ] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let (role, _) = role(&url, "mallory", "");
         shared().psql_in(&url, &planted.replace("%ROLE%", &role));
         let text = store.migrate().await.unwrap_err().to_string();
@@ -305,10 +305,10 @@ async fn a_schema_of_a_role_that_this_one_is_a_member_of_is_accepted() {
             "GRANT CREATE ON DATABASE {database} TO {owner}, {member}; GRANT CREATE ON SCHEMA public TO {owner}, {member}"
         ),
     );
-    let store = yard::open(&as_owner).await;
+    let store = harness::open(&as_owner).await;
     store.migrate().await.unwrap();
     store.close().await;
-    let store = yard::open(&as_member).await;
+    let store = harness::open(&as_member).await;
     store.migrate().await.unwrap();
     store.add(&[task()]).await.unwrap();
     store.close().await;
@@ -322,14 +322,14 @@ async fn a_schema_of_a_role_that_this_one_is_a_member_of_is_accepted() {
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA taskyard TO {stranger}"
         ),
     );
-    let store = yard::open(&as_stranger).await;
+    let store = harness::open(&as_stranger).await;
     store.migrate().await.unwrap();
     store.add(&[task()]).await.unwrap();
     shared().psql(&format!("GRANT CREATE ON DATABASE {database} TO {stranger}"));
     assert!(matches!(store.migrate().await, Err(Error::Refused(_))));
     store.close().await;
     // A superuser that is not a member is refused, and accepted once it is one.
-    let store = yard::open(&url).await;
+    let store = harness::open(&url).await;
     assert!(matches!(store.migrate().await, Err(Error::Refused(_))));
     shared().psql(&format!("GRANT {owner} TO postgres"));
     store.migrate().await.unwrap();

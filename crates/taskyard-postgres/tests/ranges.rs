@@ -12,7 +12,7 @@ use taskyard_postgres::PostgresStore;
 use taskyard_testkit::factory::{in_queue, request, server, task, tasks};
 use taskyard_testkit::postgres::shared;
 
-mod yard;
+mod harness;
 
 /// Compares all tasks in small steps.
 async fn walk(store: &PostgresStore, repair: bool) -> RangeReport {
@@ -34,7 +34,7 @@ async fn walk(store: &PostgresStore, repair: bool) -> RangeReport {
 /// No search runs on tables that a migration has just created, however many tasks are added before the first server.
 #[tokio::test]
 async fn a_new_database_is_not_suspect() {
-    let store = yard::open(&shared().create_database()).await;
+    let store = harness::open(&shared().create_database()).await;
     store.migrate().await.unwrap();
     store.add(&tasks(3)).await.unwrap();
     assert!(!store.ranges_suspect().await.unwrap());
@@ -44,7 +44,7 @@ async fn a_new_database_is_not_suspect() {
 /// tables, none.
 #[tokio::test]
 async fn the_part_that_takes_new_rows_is_always_one() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let second = shared().try_psql_in(&url, "INSERT INTO taskyard.ready_turn (turn) VALUES (1)");
     assert!(second.unwrap_err().contains("duplicate key"));
     shared().psql_in(&url, "DELETE FROM taskyard.ready_turn");
@@ -55,7 +55,7 @@ async fn the_part_that_takes_new_rows_is_always_one() {
 
 #[tokio::test]
 async fn what_is_missing_is_noticed_and_put_back() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let host = server();
     store.server_enter(&host).await.unwrap();
     store.set_ageing("aged", Some(Duration::from_micros(1))).await.unwrap();
@@ -105,7 +105,7 @@ async fn what_is_missing_is_noticed_and_put_back() {
 /// A copy of a database is a different one: rows missing in the dump are searched for without depending on a sample.
 #[tokio::test]
 async fn a_restored_database_is_suspect() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     store.add(&tasks(3)).await.unwrap();
     walk(&store, true).await;
     assert!(!store.ranges_suspect().await.unwrap());
@@ -114,7 +114,7 @@ async fn a_restored_database_is_suspect() {
     // A copy is refused while a session is connected; a session ends a moment after its client left.
     while shared().terminate_backends(name) > 0 {}
     let copy = shared().create_database_from(name);
-    let copied = yard::open(&copy).await;
+    let copied = harness::open(&copy).await;
     assert!(copied.ranges_suspect().await.unwrap());
     assert_eq!(walk(&copied, true).await.missing, 0);
     assert!(!copied.ranges_suspect().await.unwrap());
@@ -151,7 +151,7 @@ async fn run(store: Arc<PostgresStore>, total: usize) -> HashMap<TaskId, u32> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_is_doubled_beside_claims() {
     const TOTAL: usize = 600;
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     store.add(&tasks(TOTAL)).await.unwrap();
     shared().psql_in(
         &url,
@@ -159,9 +159,9 @@ async fn none_is_doubled_beside_claims() {
     );
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        running.spawn(run(yard::open(&url).await, TOTAL));
+        running.spawn(run(harness::open(&url).await, TOTAL));
     }
-    let (first, second) = (yard::open(&url).await, yard::open(&url).await);
+    let (first, second) = (harness::open(&url).await, harness::open(&url).await);
     let repairs = async |store: &PostgresStore| {
         let mut repaired = 0;
         for _ in 0..3 {

@@ -10,7 +10,7 @@ use taskyard_core::client::{Call, ClientConfig, TaskRef};
 use taskyard_core::store::{Store, TaskFilter};
 use taskyard_testkit::postgres::shared;
 
-mod yard;
+mod harness;
 
 /// Time limit for storing accepted additions; refused ones are reported within [`REFUSED`].
 const SOON: Duration = Duration::from_secs(20);
@@ -56,7 +56,7 @@ async fn refused(task: &TaskRef) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_alone_fails_like_a_database_that_is_away_holds_up_no_other() {
     for code in ["08001", "53100", "25006", "57P01", "53300", "53200", "58030", "XX000"] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let client = Client::new(store.clone(), ClientConfig::default());
         refuse(&url, code, "new.kind = 'bad'");
         let root = client.add(good(0)).await.unwrap();
@@ -97,7 +97,7 @@ async fn one_that_alone_fails_like_a_database_that_is_away_holds_up_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_refuses_all_is_away() {
     for code in ["53100", "XX000"] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let client = Client::new(store, ClientConfig::default());
         refuse(&url, code, "true");
         let first = client.add_later(good(0)).unwrap();

@@ -11,7 +11,7 @@ use taskyard_core::{TaskState, Timestamp};
 use taskyard_postgres::PostgresStore;
 use tokio_postgres::{Client, NoTls};
 
-mod yard;
+mod harness;
 
 async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
@@ -37,7 +37,7 @@ async fn look(store: &PostgresStore) {
 
 #[tokio::test]
 async fn they_are_added_changed_and_removed_by_sql() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let sql = client(&url).await;
     let now: Timestamp = "2026-11-02T00:00:00Z".parse().unwrap();
     store.set_clock(TestClock::Frozen(now)).await.unwrap();
@@ -56,13 +56,13 @@ async fn they_are_added_changed_and_removed_by_sql() {
     assert_eq!((new.catch_up_window, new.jitter), (Duration::from_secs(7_200), Duration::from_secs(90)));
     assert_eq!(record.next_at, Some("2026-11-02T02:00:00Z".parse().unwrap()));
     // A plain write of the row has the same effect, and servers are notified of it.
-    let mut bell = store.bells().schedules.listen();
+    let mut listener = store.notifications().schedules.listen();
     while !store.hears_others() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    bell.take();
+    listener.take();
     sql.execute("UPDATE taskyard.schedule SET rule = '0 4 * * *' WHERE name = 'nightly'", &[]).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_secs(1), bell.heard()).await.is_ok());
+    assert!(tokio::time::timeout(Duration::from_secs(1), listener.notified()).await.is_ok());
     look(&store).await;
     assert_eq!(due(&store, "nightly").await.record.next_at, Some("2026-11-02T03:00:00Z".parse().unwrap()));
     // A schedule that cannot be decoded is quarantined, and resumes when it is corrected.
@@ -110,7 +110,7 @@ async fn they_are_added_changed_and_removed_by_sql() {
 /// The query that every server repeats costs a few blocks, however many schedules, runs and tasks there are.
 #[tokio::test]
 async fn a_look_reads_what_is_due_and_nothing_else() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let sql = client(&url).await;
     sql.batch_execute(
         "INSERT INTO taskyard.schedule (name, rule, kind, payload, created_at, planned_from, planned, next_at)
@@ -140,7 +140,7 @@ async fn a_look_reads_what_is_due_and_nothing_else() {
 /// An open transaction of another client that has changed a row blocks that schedule and no other.
 #[tokio::test]
 async fn a_row_that_another_transaction_writes_is_skipped() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let (sql, other) = (client(&url).await, client(&url).await);
     for name in ["a", "b"] {
         sql.execute("SELECT taskyard.schedule_add($1, '@every 1h', 'k')", &[&name]).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_row_that_another_transaction_writes_is_skipped() {
 /// A mistake that only SQL can write is quarantined on its own.
 #[tokio::test]
 async fn zones_in_rules_and_bounds_that_are_moved() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let sql = client(&url).await;
     let now: Timestamp = "2026-11-02T00:00:00Z".parse().unwrap();
     store.set_clock(TestClock::Frozen(now)).await.unwrap();

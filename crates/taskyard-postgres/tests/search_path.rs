@@ -6,7 +6,7 @@ use taskyard_core::store::{Finish, Outcome, Store};
 use taskyard_testkit::factory::{request, server, task, tasks};
 use taskyard_testkit::postgres::shared;
 
-mod yard;
+mod harness;
 
 /// Returns whether any planted object was called; neither a rollback nor an error handler hides it.
 fn was_called(url: &str) -> String {
@@ -15,7 +15,7 @@ fn was_called(url: &str) -> String {
 
 #[tokio::test]
 async fn planted_functions_are_not_called_by_the_store() {
-    let (store, url) = yard::planted().await;
+    let (store, url) = harness::planted().await;
     assert!(store.migrate().await.unwrap().applied.is_empty());
     let host = server();
     store.server_enter(&host).await.unwrap();
@@ -40,7 +40,7 @@ async fn planted_functions_are_not_called_by_the_store() {
 
 #[tokio::test]
 async fn planted_functions_are_not_called_by_the_functions_and_views_for_sql() {
-    let (store, url) = yard::planted().await;
+    let (store, url) = harness::planted().await;
     let parent =
         shared().psql_in(&url, "SELECT taskyard.enqueue('a::b', args => '[1]', tags => ARRAY['x'], unique_key => 'k')");
     let child = shared().psql_in(&url, &format!("SELECT taskyard.enqueue('a::b', parents => ARRAY['{parent}'::uuid])"));

@@ -12,7 +12,7 @@ use taskyard_testkit::factory::{ids, task, tasks};
 use taskyard_testkit::postgres::shared;
 use tokio_postgres::NoTls;
 
-mod yard;
+mod harness;
 
 /// Connects a store that gives a statement up long before its server gives up the wait for a lock (600 ms).
 async fn impatient(url: &str) -> Arc<PostgresStore> {
@@ -37,7 +37,7 @@ async fn until(url: &str, query: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once() {
-    let url = yard::database().await;
+    let url = harness::database().await;
     let client = Client::new(impatient(&url).await, ClientConfig::default());
     let locker = session(&url).await;
     locker.batch_execute("BEGIN; LOCK TABLE taskyard.task IN SHARE MODE").await.unwrap();
@@ -59,14 +59,14 @@ async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once()
 /// The statement is being executed while its outcome is queried: the query waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn asking_waits_for_a_statement_that_is_being_executed() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     for large in [false, true] {
         // A large batch is several statements in one transaction.
         let batch = tasks(if large { 3_000 } else { 3 });
         let locker = session(&url).await;
         locker.batch_execute("BEGIN; LOCK TABLE taskyard.ready IN SHARE MODE").await.unwrap();
         let request = AddRequest::new(&batch);
-        let (adding, other) = (store.clone(), yard::open(&url).await);
+        let (adding, other) = (store.clone(), harness::open(&url).await);
         let copy = batch.clone();
         let add = tokio::spawn(async move { adding.add_batch(AddRequest { id: request.id, batch: &copy }).await });
         until(
@@ -90,7 +90,7 @@ async fn asking_waits_for_a_statement_that_is_being_executed() {
 /// A program of the previous version calls the function by its old name.
 #[tokio::test]
 async fn the_function_of_the_version_before_still_adds() {
-    let url = yard::database().await;
+    let url = harness::database().await;
     let id = task().id;
     let nulls = ["NULL"; 18].join(", ");
     shared().psql_in(

@@ -14,11 +14,11 @@ use steps::*;
 
 #[macro_use]
 mod steps;
-mod yard;
+mod harness;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_task_or_key_stops_no_start_and_no_expiry() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let keyed = NewTask { expires: Some(SOON), ..unique("k", UniqueHold::UntilFinished) };
     let held =
         added(&store, vec![NewTask { start: Start::After(Duration::from_secs(3_600)), ..keyed }, expiring(SOON)]).await;
@@ -36,7 +36,7 @@ async fn a_locked_task_or_key_stops_no_start_and_no_expiry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_task_or_key_stops_no_removal() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let held_for = unique("k", UniqueHold::For(Duration::from_millis(1)));
     let mut batch = tasks(50);
     batch.push(held_for);
@@ -53,7 +53,7 @@ async fn a_locked_task_or_key_stops_no_removal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_parent_or_key_stops_the_settling_of_no_other_child() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let parents = done(&store, tasks(2)).await;
     let cancelled = added(&store, vec![delayed(Duration::from_secs(3_600))]).await[0];
     store.cancel(&[cancelled]).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_locked_parent_or_key_stops_the_settling_of_no_other_child() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_key_stops_the_rescue_of_no_other_task() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let mut batch = tasks(5);
     batch.push(NewTask { at_most_once: true, ..unique("k", UniqueHold::UntilFinished) });
     let ids = added(&store, batch).await;
@@ -101,7 +101,7 @@ async fn a_locked_key_stops_the_rescue_of_no_other_task() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_child_stops_no_other_child_of_large_families() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let parents = added(&store, tasks(3)).await;
     let mut families = Vec::new();
     for parent in &parents {
@@ -135,7 +135,7 @@ async fn a_locked_child_stops_no_other_child_of_large_families() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_lost_tasks_with_unique_keys_end() {
-    let (store, _) = yard::fresh_with_address().await;
+    let (store, _) = harness::fresh_with_address().await;
     let keyed = |number| NewTask { at_most_once: true, ..unique(&format!("k{number}"), UniqueHold::UntilFinished) };
     let ids = added(&store, (0..2_000).map(keyed).collect()).await;
     let (host, beat) = holder(&store, ids.len()).await;
@@ -146,7 +146,7 @@ async fn thousands_of_lost_tasks_with_unique_keys_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locked_tasks_whose_time_is_over_keep_upkeep_from_nothing() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let ids = added(&store, (0..1_200).map(|_| expiring(SOON)).collect()).await;
     let by_row = locked(&url, "SELECT FROM taskyard.task FOR UPDATE").await;
     // Steps that can change nothing end in bounded time.
@@ -164,7 +164,7 @@ async fn locked_tasks_whose_time_is_over_keep_upkeep_from_nothing() {
 /// Working around locks reaches the same children as the normal path.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_ended_before_its_parent_is_told_around_locks_too() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let parent = added(&store, vec![NewTask { at_most_once: true, ..tasks(1).remove(0) }]).await[0];
     let runs = NewTask { on_parent_failure: OnParentFailure::Run, ..child_of(&[parent]) };
     let children = added(&store, vec![runs, child_of(&[parent])]).await;

@@ -13,14 +13,14 @@ use steps::*;
 
 #[macro_use]
 mod steps;
-mod yard;
+mod harness;
 
 /// A constraint or a trigger of the application.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_start_expiry_or_removal_stops_no_other_and_is_shown() {
     for (deferrable, code) in [("", "P0001"), ("", "23514"), ("", "57P01"), ("DEFERRABLE INITIALLY DEFERRED", "P0001")]
     {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let bad = added(&store, vec![delayed(SOON), expiring(SOON)]).await;
         let sql = format!(
             "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -43,7 +43,7 @@ async fn a_refused_start_expiry_or_removal_stops_no_other_and_is_shown() {
 /// Rows of the application reference the tasks that they wait for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_a_foreign_key_keeps_stops_no_removal() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let ids = done(&store, tasks(30)).await;
     let sql = format!(
         "CREATE TABLE public.orders (task uuid REFERENCES taskyard.task (id)); INSERT INTO public.orders VALUES ('{}')",
@@ -84,7 +84,7 @@ async fn a_refused_start_of_an_attempt_stops_no_other_claim_and_is_shown() {
         ("DEFERRABLE INITIALLY DEFERRED", "new.state = 2 AND ", "08006"),
         ("DEFERRABLE INITIALLY DEFERRED", "", "P0001"),
     ] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let ids = added(&store, tasks(10)).await;
         let bad = [ids[0], ids[5]];
         let sql = format!(
@@ -123,7 +123,7 @@ async fn a_refused_start_of_an_attempt_stops_no_other_claim_and_is_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_may_not_change_stops_the_rescue_of_no_other() {
     for deferred in [false, true] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let parent = added(&store, vec![NewTask { at_most_once: true, ..tasks(1).remove(0) }]).await[0];
         let child = added(&store, vec![child_of(&[parent])]).await[0];
         let ids = added(&store, tasks(20)).await;
@@ -143,7 +143,7 @@ async fn a_task_that_may_not_change_stops_the_rescue_of_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn children_that_may_not_change_stop_no_siblings() {
     for deferred in [false, true] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let parents = added(&store, tasks(3)).await;
         let mut families = Vec::new();
         for parent in &parents {
@@ -184,7 +184,7 @@ async fn children_that_may_not_change_stop_no_siblings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unsettled_children_that_may_not_change_stop_no_others() {
     for deferred in [false, true] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let parent = done(&store, tasks(1)).await[0];
         let add = |kind: &str, count: usize| {
             let sql = format!(
@@ -212,7 +212,7 @@ async fn unsettled_children_that_may_not_change_stop_no_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_that_a_foreign_key_keeps_stop_no_removal_by_number() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let ids = done(&store, tasks(1_200)).await;
     let dead = added(&store, tasks(1_200)).await;
     let mut oldest = [ids.clone(), dead.clone()];
@@ -244,7 +244,7 @@ async fn tasks_that_a_foreign_key_keeps_stop_no_removal_by_number() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_start_behind_a_backlog_stops_no_other_claim() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let paused = NewTask { queue: "paused".into(), ..tasks(1).remove(0) };
     added(&store, (0..5_100).map(|_| NewTask { id: TaskId::generate(), ..paused.clone() }).collect()).await;
     store.set_paused("paused", true).await.unwrap();
@@ -258,7 +258,7 @@ async fn a_refused_start_behind_a_backlog_stops_no_other_claim() {
 /// A trigger that returns no row.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_a_trigger_skips_is_tried_again_and_shown() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let ids = added(&store, tasks(10)).await;
     let sql = format!(
         "CREATE FUNCTION public.skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
@@ -284,7 +284,7 @@ async fn a_start_that_a_trigger_skips_is_tried_again_and_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_whose_change_is_refused_or_skipped_keeps_no_parent_from_its_end() {
     for body in ["RAISE EXCEPTION 'not this one'", "RETURN NULL"] {
-        let (store, url) = yard::fresh_with_address().await;
+        let (store, url) = harness::fresh_with_address().await;
         let parents = added(&store, tasks(2)).await;
         let keeps = [
             added(&store, vec![child_of(&parents[..1])]).await[0],
@@ -321,7 +321,7 @@ async fn a_child_whose_change_is_refused_or_skipped_keeps_no_parent_from_its_end
 /// tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_refusals_in_front_stop_nothing_behind_them() {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = harness::fresh_with_address().await;
     let parents = added(&store, tasks(2)).await;
     let mut slow = added(&store, (0..100).map(|_| child_of(&parents[..1])).collect()).await;
     slow.sort();

@@ -15,8 +15,8 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use serde_bytes::ByteBuf;
-use taskyard_core::client::Ask;
-use taskyard_server::children::frame::{self, Asked, End, FromChild, Line, Note, ToChild, Wish};
+use taskyard_core::client::ClientRequest;
+use taskyard_server::children::frame::{self, ChildRequest, End, FromChild, Line, Note, RetryDirective, ToChild};
 
 use crate::blocked::{Signs, Unbegun, Unread};
 use crate::draft::draft;
@@ -126,7 +126,7 @@ impl Channel {
         py.detach(|| self.wire.write(&bytes))
     }
 
-    fn call(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<(u64, Arc<Cell>)> {
+    fn call(&self, py: Python<'_>, what: &str, asked: ChildRequest) -> PyResult<(u64, Arc<Cell>)> {
         let cell = Cell::new(what);
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         lock(&self.wire.asked).insert(call, cell.clone());
@@ -149,7 +149,7 @@ impl Channel {
         Ok(())
     }
 
-    fn question(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<Arc<Cell>> {
+    fn question(&self, py: Python<'_>, what: &str, asked: ChildRequest) -> PyResult<Arc<Cell>> {
         Ok(self.call(py, what, asked)?.1)
     }
 }
@@ -198,8 +198,8 @@ fn fitting((slot, end): (u64, End)) -> (u64, End) {
         return (slot, end);
     }
     let message = format!("the result takes {size} bytes, more than a worker can send to its server in one message");
-    let (error_type, wish) = ("ResultTooLarge".to_owned(), Wish::Never);
-    (slot, End::Raised { error_type, also: Vec::new(), message, traceback: None, wish })
+    let (error_type, directive) = ("ResultTooLarge".to_owned(), RetryDirective::Never);
+    (slot, End::Raised { error_type, also: Vec::new(), message, traceback: None, directive })
 }
 
 #[pymethods]
@@ -355,9 +355,9 @@ impl Channel {
         lock(&self.outbox).ends.push((slot, End::Returned(ByteBuf::from(result.to_vec()))));
     }
 
-    /// Records that the body raised an error. `wish` is `policy`, `never`, `cancelled`, `after` or `snooze`; the last
+    /// Records that the body raised an error. `directive` is `policy`, `never`, `cancelled`, `after` or `snooze`; the last
     /// two use `seconds`.
-    #[pyo3(signature = (slot, error_type, also, message, traceback, wish, seconds))]
+    #[pyo3(signature = (slot, error_type, also, message, traceback, directive, seconds))]
     #[allow(clippy::too_many_arguments, reason = "one place for each part of an error")]
     fn raised(
         &self,
@@ -366,19 +366,19 @@ impl Channel {
         also: Vec<String>,
         message: String,
         traceback: Option<String>,
-        wish: &str,
+        directive: &str,
         seconds: f64,
     ) -> PyResult<()> {
         let pause = (seconds.clamp(0.0, 4e9) * 1_000.0).ceil() as u64;
-        let wish = match wish {
-            "policy" => Wish::Policy,
-            "never" => Wish::Never,
-            "cancelled" => Wish::Cancelled,
-            "after" => Wish::After(pause),
-            "snooze" => Wish::Snooze(pause),
-            other => return Err(PyValueError::new_err(format!("there is no wish `{other}`"))),
+        let directive = match directive {
+            "policy" => RetryDirective::Policy,
+            "never" => RetryDirective::Never,
+            "cancelled" => RetryDirective::Cancelled,
+            "after" => RetryDirective::After(pause),
+            "snooze" => RetryDirective::Snooze(pause),
+            other => return Err(PyValueError::new_err(format!("there is no directive `{other}`"))),
         };
-        lock(&self.outbox).ends.push((slot, End::Raised { error_type, also, message, traceback, wish }));
+        lock(&self.outbox).ends.push((slot, End::Raised { error_type, also, message, traceback, directive }));
         Ok(())
     }
 
@@ -414,12 +414,12 @@ impl Channel {
         wait: f64,
     ) -> PyResult<Reply> {
         let wait_ms = (wait.clamp(0.0, 4e9) * 1_000.0) as u64;
-        Ok(Reply::new(self.question(py, "asking for a task", Asked::Take { number, limit, queues, wait_ms })?))
+        Ok(Reply::new(self.question(py, "asking for a task", ChildRequest::Take { number, limit, queues, wait_ms })?))
     }
 
     /// Withdraws the request with this number; it is replied to at once.
     fn waive(&self, py: Python<'_>, number: u64) -> PyResult<()> {
-        self.question(py, "waiving a task", Asked::Waive(number)).map(|_| ())
+        self.question(py, "waiving a task", ChildRequest::Waive(number)).map(|_| ())
     }
 
     /// Sends the end of an attempt that was recorded since the last `flush`. The reply is the state that was written,
@@ -434,7 +434,7 @@ impl Channel {
         };
         self.say_all(py)?;
         let (slot, end) = fitting(end);
-        Ok(Reply::new(self.question(py, "the end of a task", Asked::Ended(slot, end))?))
+        Ok(Reply::new(self.question(py, "the end of a task", ChildRequest::Ended(slot, end))?))
     }
 
     /// Sends all notes and ends since the last call; called at the end of a turn of the loop.
@@ -446,7 +446,7 @@ impl Channel {
     /// Adds all of the tasks or none; each is a dict.
     fn add(&self, py: Python<'_>, tasks: &Bound<'_, PyList>) -> PyResult<Addition> {
         let drafts = tasks.iter().map(|task| draft(py, task.cast::<PyDict>()?)).collect::<PyResult<Vec<_>>>()?;
-        Ok(Addition::there(self.question(py, "an addition", Asked::Client(Ask::Add(drafts)))?))
+        Ok(Addition::there(self.question(py, "an addition", ChildRequest::Client(ClientRequest::Add(drafts)))?))
     }
 
     /// Sends a query or a control operation.
@@ -454,7 +454,7 @@ impl Channel {
     fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
         let ask = question(py, verb, id, filter)?;
         let asked = ask.is_question().then(Question::new);
-        let (call, cell) = self.call(py, verb, Asked::Client(ask))?;
+        let (call, cell) = self.call(py, verb, ChildRequest::Client(ask))?;
         if let Some(asked) = &asked {
             let wire = Arc::downgrade(&self.wire);
             asked.begun(move || {
@@ -469,12 +469,12 @@ impl Channel {
     /// Returns a reply that arrives once all notes of this attempt so far are durable.
     fn saved(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
         self.say_all(py)?;
-        Ok(Reply::new(self.question(py, "saving the context", Asked::Saved(slot))?))
+        Ok(Reply::new(self.question(py, "saving the context", ChildRequest::Saved(slot))?))
     }
 
     /// Returns a reply with this attempt's token, which arrives once all its notes so far are durable.
     fn token(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
         self.say_all(py)?;
-        Ok(Reply::new(self.question(py, "the token", Asked::Token(slot))?))
+        Ok(Reply::new(self.question(py, "the token", ChildRequest::Token(slot))?))
     }
 }

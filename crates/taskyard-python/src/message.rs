@@ -31,7 +31,7 @@ pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py
             ("interrupt", slots).into_pyobject(py)?
         }
         ToChild::Recall(slots) => ("recall", slots).into_pyobject(py)?,
-        ToChild::Knows(reasons) => ("knows", reasons).into_pyobject(py)?,
+        ToChild::ProbeParked(reasons) => ("knows", reasons).into_pyobject(py)?,
         ToChild::Death(number, dead) => ("death", (number, PyBytes::new(py, &dead))).into_pyobject(py)?,
         ToChild::Leave => ("leave", py.None()).into_pyobject(py)?,
         ToChild::Failures(failures) => {

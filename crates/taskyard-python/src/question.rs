@@ -1,17 +1,37 @@
 //! Converts a verb and its arguments to a request; the verbs are the same for the engine in this process and for a
 //! server.
 
+use std::str::FromStr;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use taskyard_core::TaskId;
-use taskyard_core::client::Ask;
+use taskyard_core::client::ClientRequest;
+use taskyard_core::{Error, TaskId};
+use taskyard_server::children::frame::Refusal;
 
-use crate::values::id_of;
-use crate::{queues, schedule};
+use crate::{errors, queues, schedule};
+
+/// Parses an id, a state, a rate or another value whose error explains what is wrong.
+pub fn read<T: FromStr<Err = Error>>(py: Python<'_>, text: &str) -> PyResult<T> {
+    text.parse().map_err(|error| errors::raised(py, &error))
+}
+
+/// Parses an id. Raises `InvalidTaskId` if the text is not a valid id.
+pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
+    text.parse().map_err(|error: Error| {
+        let refusal = Refusal { code: "invalid_task_id".into(), ..Refusal::from(&error) };
+        errors::refused(py, &refusal)
+    })
+}
 
 /// Returns the request for `verb` about the task with this id, or the schedule or queue with this name.
-pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+pub fn question(
+    py: Python<'_>,
+    verb: &str,
+    id: Option<&str>,
+    filter: Option<&Bound<'_, PyDict>>,
+) -> PyResult<ClientRequest> {
     if verb.starts_with("schedule") {
         return schedule::question(py, verb, id.unwrap_or_default(), filter);
     }
@@ -23,34 +43,39 @@ pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bo
     }
     let id = || id_of(py, id.unwrap_or_default());
     Ok(match verb {
-        "wait" => Ask::Wait(id()?),
-        "record" => Ask::Record(id()?),
-        "context" => Ask::Context(id()?),
-        "logs" => Ask::Logs(id()?),
-        "attempts" => Ask::Attempts(id()?),
-        "cancel" => Ask::Cancel(id()?, queues::Given(filter).get("reason")?),
-        "stop" => Ask::Stop(id()?),
-        "retry" => Ask::Retry(id()?),
-        "priority" => Ask::SetPriority(id()?, queues::Given(filter).need("priority")?),
-        "parent_results" => Ask::ParentResults(id()?),
+        "wait" => ClientRequest::Wait(id()?),
+        "record" => ClientRequest::Record(id()?),
+        "context" => ClientRequest::Context(id()?),
+        "logs" => ClientRequest::Logs(id()?),
+        "attempts" => ClientRequest::Attempts(id()?),
+        "cancel" => ClientRequest::Cancel(id()?, queues::Given(filter).get("reason")?),
+        "stop" => ClientRequest::Stop(id()?),
+        "retry" => ClientRequest::Retry(id()?),
+        "priority" => ClientRequest::SetPriority(id()?, queues::Given(filter).need("priority")?),
+        "parent_results" => ClientRequest::ParentResults(id()?),
         "watch" => watch(id()?, filter)?,
-        "flush" => Ask::Flush,
+        "flush" => ClientRequest::Flush,
         "list" => list(filter)?,
         other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
     })
 }
 
-fn watch(id: TaskId, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+fn watch(id: TaskId, filter: Option<&Bound<'_, PyDict>>) -> PyResult<ClientRequest> {
     let number = |name: &str| -> PyResult<Option<u64>> {
         match filter.map(|filter| filter.get_item(name)).transpose()?.flatten() {
             Some(value) => value.extract(),
             None => Ok(None),
         }
     };
-    Ok(Ask::Watch { id, since: number("since")?, seen: number("seen")?, wait_ms: number("wait_ms")?.unwrap_or(0) })
+    Ok(ClientRequest::Watch {
+        id,
+        since: number("since")?,
+        seen: number("seen")?,
+        wait_ms: number("wait_ms")?.unwrap_or(0),
+    })
 }
 
-fn list(filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+fn list(filter: Option<&Bound<'_, PyDict>>) -> PyResult<ClientRequest> {
     let get = |name: &str| match filter {
         Some(filter) => filter.get_item(name),
         None => Ok(None),
@@ -64,5 +89,5 @@ fn list(filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     };
     let states = queues::states(&states)?;
     let limit = get("limit")?.map_or(Ok(50), |limit| limit.extract())?;
-    Ok(Ask::List { states, queue: text("queue")?, kind: text("kind")?, limit })
+    Ok(ClientRequest::List { states, queue: text("queue")?, kind: text("kind")?, limit })
 }

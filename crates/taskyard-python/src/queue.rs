@@ -11,8 +11,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use taskyard::{Store, Taskyard};
-use taskyard_cli::place::Place;
-use taskyard_core::client::{Ask, Draft};
+use taskyard_cli::project_context::ProjectContext;
+use taskyard_core::client::{ClientRequest, Draft};
 use taskyard_core::store::TestClock;
 use taskyard_core::task::NewTask;
 use taskyard_core::{Error, Result};
@@ -97,7 +97,7 @@ pub struct Weight {
 
 pub struct Inner {
     generation: AtomicU64,
-    place: Place,
+    place: ProjectContext,
     state: Mutex<State>,
     /// Notified when the state has changed, or when an attempt to open the database has failed.
     changed: Condvar,
@@ -233,7 +233,12 @@ impl Inner {
     }
 
     /// Sends a request; the reply is stored in `cell`.
-    fn ask(self: &Arc<Self>, ask: Ask, cell: &Arc<Cell>, question: Option<Arc<Question>>) -> PyResult<Result<()>> {
+    fn ask(
+        self: &Arc<Self>,
+        ask: ClientRequest,
+        cell: &Arc<Cell>,
+        question: Option<Arc<Question>>,
+    ) -> PyResult<Result<()>> {
         let handle = runtime::handle()?;
         let cell = cell.clone();
         let asked = question.clone();
@@ -241,7 +246,7 @@ impl Inner {
             if asked.as_ref().is_some_and(|asked| asked.is_withdrawn()) {
                 return;
             }
-            match taskyard.and_then(|taskyard| taskyard.ask(ask)) {
+            match taskyard.and_then(|taskyard| taskyard.request(ask)) {
                 Ok(answering) => {
                     let answering = handle.spawn(async move {
                         let answer = answering.await;
@@ -296,7 +301,7 @@ impl Inner {
                 }
             }
             let drafts = tasks.into_iter().map(|task| Draft { task, blobs: Vec::new() }).collect();
-            match taskyard.and_then(|taskyard| taskyard.ask(Ask::Add(drafts))) {
+            match taskyard.and_then(|taskyard| taskyard.request(ClientRequest::Add(drafts))) {
                 Ok(answering) => {
                     handle.spawn(async move {
                         let answer = answering.await;
@@ -362,7 +367,8 @@ impl Queue {
     #[new]
     #[pyo3(signature = (database=None, settings=None))]
     fn new(py: Python<'_>, database: Option<String>, settings: Option<Vec<(String, String)>>) -> PyResult<Self> {
-        let place = Place::find(database, settings.unwrap_or_default()).map_err(|error| errors::raised(py, &error))?;
+        let place =
+            ProjectContext::find(database, settings.unwrap_or_default()).map_err(|error| errors::raised(py, &error))?;
         let address = place.settings.database.as_deref().unwrap_or_default();
         taskyard::check_address(address).map_err(|error| errors::raised(py, &error))?;
         Ok(Self(Guard::new(Arc::new(Inner {

@@ -4,11 +4,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use taskyard_core::TaskState;
-use taskyard_core::client::{Ask, DeadAsk, DeadEdit, QueueAsk};
+use taskyard_core::client::{ClientRequest, DeadEdit, DeadLetterRequest, QueueRequest};
 use taskyard_core::store::TaskFilter;
 
+use crate::draft::{instant, seconds};
 use crate::errors;
-use crate::values::{id_of, instant, read, seconds};
+use crate::question::{id_of, read};
 
 /// The arguments that Python passed with a request.
 pub struct Given<'a, 'py>(pub Option<&'a Bound<'py, PyDict>>);
@@ -63,36 +64,36 @@ pub fn states(words: &[String]) -> PyResult<Vec<TaskState>> {
 }
 
 /// Returns the request for `verb` about the queue with this name.
-pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<ClientRequest> {
     let (given, queue) = (Given(given), name.to_owned());
     let span = |name: &str| given.get::<f64>(name)?.map(|value| seconds(name, value)).transpose();
-    Ok(Ask::Queues(Box::new(match verb {
-        "queues" => QueueAsk::List,
-        "queue_pause" => QueueAsk::SetPaused(queue, true),
-        "queue_resume" => QueueAsk::SetPaused(queue, false),
-        "queue_limit" => QueueAsk::Limit(queue, given.get("running_max")?),
+    Ok(ClientRequest::Queues(Box::new(match verb {
+        "queues" => QueueRequest::List,
+        "queue_pause" => QueueRequest::SetPaused(queue, true),
+        "queue_resume" => QueueRequest::SetPaused(queue, false),
+        "queue_limit" => QueueRequest::Limit(queue, given.get("running_max")?),
         "queue_rate" => {
             let rate = given.get::<String>("rate")?.map(|text| read(py, &text)).transpose()?;
-            QueueAsk::Rate(queue, rate)
+            QueueRequest::Rate(queue, rate)
         }
-        "queue_ageing" => QueueAsk::Age(queue, span("every")?),
-        "queue_drain" => QueueAsk::Drain { queue, timeout: span("timeout")? },
-        "queue_purge" => QueueAsk::Purge(given.filter()?),
+        "queue_ageing" => QueueRequest::Age(queue, span("every")?),
+        "queue_drain" => QueueRequest::Drain { queue, timeout: span("timeout")? },
+        "queue_purge" => QueueRequest::Purge(given.filter()?),
         other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
     })))
 }
 
 /// Returns the request for `verb` about dead letters.
-pub fn about_dead(py: Python<'_>, verb: &str, id: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+pub fn about_dead(py: Python<'_>, verb: &str, id: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<ClientRequest> {
     let given = Given(given);
-    Ok(Ask::Dead(Box::new(match verb {
-        "dead" => DeadAsk::List(given.filter()?),
-        "dead_count" => DeadAsk::Count(given.filter()?),
-        "dead_show" => DeadAsk::Show(id_of(py, id)?),
-        "dead_edit" => DeadAsk::Edit(id_of(py, id)?, given.edit()?),
-        "dead_retry" => DeadAsk::Retry(id_of(py, id)?, given.edit()?),
-        "dead_retry_all" => DeadAsk::RetryAll(given.filter()?),
-        "dead_purge" => DeadAsk::Purge(given.filter()?),
+    Ok(ClientRequest::Dead(Box::new(match verb {
+        "dead" => DeadLetterRequest::List(given.filter()?),
+        "dead_count" => DeadLetterRequest::Count(given.filter()?),
+        "dead_show" => DeadLetterRequest::Show(id_of(py, id)?),
+        "dead_edit" => DeadLetterRequest::Edit(id_of(py, id)?, given.edit()?),
+        "dead_retry" => DeadLetterRequest::Retry(id_of(py, id)?, given.edit()?),
+        "dead_retry_all" => DeadLetterRequest::RetryAll(given.filter()?),
+        "dead_purge" => DeadLetterRequest::Purge(given.filter()?),
         other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
     })))
 }

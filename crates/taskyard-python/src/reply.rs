@@ -67,6 +67,14 @@ impl Cell {
         self.lock().answer.is_some()
     }
 
+    /// Returns the refusal, if the reply is one. `learn` marks it as seen.
+    fn refusal(&self, learn: bool) -> Option<Refusal> {
+        let mut state = self.lock();
+        let refusal = state.answer.as_ref()?.as_ref().err().cloned()?;
+        state.seen |= learn;
+        Some(refusal)
+    }
+
     /// Cancels the request; its reply is no longer needed.
     fn withdraw(&self) {
         self.lock().seen = true;
@@ -254,6 +262,11 @@ impl Addition {
             Added::Here { refs, .. } => TaskRef::withdraw(refs),
             Added::There(cell) => cell.withdraw(),
         }
+    }
+
+    /// Returns the refusal, if the reply is one, as an exception that is not raised. `learn` marks it as seen.
+    fn refusal(&self, py: Python<'_>, learn: bool) -> PyResult<Option<PyErr>> {
+        Ok(self.reply()?.cell.refusal(learn).map(|refusal| errors::refused(py, &refusal)))
     }
 
     /// Returns the reply: `[[id, existing], ..]`.

@@ -3,43 +3,43 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use taskyard_core::client::{Ask, ScheduleAsk};
+use taskyard_core::client::{ClientRequest, ScheduleRequest};
 use taskyard_core::schedule::rule::{Clock, Rule, zone};
 use taskyard_core::schedule::{NewSchedule, OnConflict};
 use taskyard_core::task::NewTask;
 use taskyard_core::{Error, Timestamp};
 
-use crate::draft::draft;
+use crate::draft::{draft, instant, seconds};
 use crate::errors;
-use crate::values::{instant, read, seconds};
+use crate::question::read;
 
 /// Returns the request for `verb` about the schedule with this name.
-pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<ClientRequest> {
     let name = || name.to_owned();
     let count = |key: &str| match given.map(|given| given.get_item(key)).transpose()?.flatten() {
         Some(value) => value.extract::<usize>(),
         None => Ok(0),
     };
-    Ok(Ask::Schedules(match verb {
+    Ok(ClientRequest::Schedules(match verb {
         "schedule_put" => put(py, given.ok_or_else(|| PyValueError::new_err("a schedule is missing"))?)?,
-        "schedules" => ScheduleAsk::List,
-        "schedule" => ScheduleAsk::Get { name: name(), upcoming: count("upcoming")?, runs: count("runs")? },
+        "schedules" => ScheduleRequest::List,
+        "schedule" => ScheduleRequest::Get { name: name(), upcoming: count("upcoming")?, runs: count("runs")? },
         "schedule_rule" => {
             let text = |key: &str| match given.map(|given| given.get_item(key)).transpose()?.flatten() {
                 Some(value) => value.extract::<Option<String>>(),
                 None => Ok(None),
             };
-            ScheduleAsk::Reschedule { name: name(), rule: text("rule")?.unwrap_or_default(), zone: text("zone")? }
+            ScheduleRequest::Reschedule { name: name(), rule: text("rule")?.unwrap_or_default(), zone: text("zone")? }
         }
-        "schedule_remove" => ScheduleAsk::Remove(name()),
-        "schedule_pause" => ScheduleAsk::SetPaused(name(), true),
-        "schedule_resume" => ScheduleAsk::SetPaused(name(), false),
-        "schedule_run" => ScheduleAsk::Run(name()),
+        "schedule_remove" => ScheduleRequest::Remove(name()),
+        "schedule_pause" => ScheduleRequest::SetPaused(name(), true),
+        "schedule_resume" => ScheduleRequest::SetPaused(name(), false),
+        "schedule_run" => ScheduleRequest::Run(name()),
         other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
     }))
 }
 
-fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleAsk> {
+fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleRequest> {
     let mut new = NewSchedule::new("", "", NewTask::new("", Vec::new()));
     let mut on_conflict = OnConflict::Replace;
     for (key, value) in given {
@@ -69,7 +69,7 @@ fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleAsk> {
             other => return Err(PyTypeError::new_err(format!("a schedule has no `{other}`"))),
         }
     }
-    Ok(ScheduleAsk::Put { schedule: Box::new(new), on_conflict })
+    Ok(ScheduleRequest::Put { schedule: Box::new(new), on_conflict })
 }
 
 /// Parses a rule and its zone, and returns warnings about probable mistakes.

@@ -74,11 +74,11 @@ impl Server {
                 command.embedded = Some(embedded);
                 command.tasks_max = 0;
                 config.children = Some(command);
-                config.lanes = false;
-                (config.workers, config.concurrency) = (workers.max(1), concurrency.max(1));
+                config.run_rust = false;
+                (config.max_workers, config.concurrency) = (workers.max(1), concurrency.max(1));
                 if on_demand {
                     config.on_demand = true;
-                    (config.workers, config.workers_min, config.concurrency) = (1, 1, ON_DEMAND_MAX);
+                    (config.max_workers, config.workers_min, config.concurrency) = (1, 1, ON_DEMAND_MAX);
                 }
                 match taskyard.serve_with(config).await {
                     Ok(handle) => {
@@ -147,10 +147,10 @@ impl Server {
         };
         let seconds = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.01, 1e8));
         settings.update(|config| {
-            config.workers = workers.max(1);
+            config.max_workers = workers.max(1);
             config.worker_idle_timeout = seconds(worker_idle_timeout);
-            config.poll = seconds(polling_interval);
-            config.fallback_poll = seconds(fallback);
+            config.polling_interval = seconds(polling_interval);
+            config.fallback_polling_interval = seconds(fallback);
         });
     }
 }

@@ -3,26 +3,28 @@
 //! An attempt is decided exactly once here ([`Attempt::conclude`]): by the end of its body, by the watchdog that gave
 //! up its thread, or by the shutdown that released it. Later decisions are ignored, as the database would ignore them.
 
+mod additions;
 mod failure_log;
 mod live;
-mod verdict;
+mod resolve;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use taskyard_core::rest::SlotRelease;
+use taskyard_core::client::additions::Additions;
+use taskyard_core::concurrency_slot::SlotRelease;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
-use taskyard_core::{ClaimId, Failure, TaskId};
+use taskyard_core::{ClaimId, Client, Failure, TaskId};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
 pub(crate) use failure_log::{FailureLog, ParkedLog};
 pub(crate) use live::{Live, line_bytes};
-pub(crate) use verdict::{End, judge};
+pub(crate) use resolve::{End, resolve_outcome};
 
-use crate::engine::{Ended, Engine, lock};
+use crate::run_context::{Ended, RunContext, lock};
 use crate::{TaskContext, panics, task_context};
 
 /// Why a running attempt is to end early.
@@ -47,11 +49,11 @@ pub(crate) trait ConcurrencySlot: Send + Sync {
 pub(crate) struct Attempt {
     pub claimed: Claimed,
     pub claim: ClaimId,
-    pub engine: Arc<Engine>,
+    pub run_context: Arc<RunContext>,
     decided: AtomicBool,
     interrupt: AtomicU8,
     interrupted_at: OnceLock<Instant>,
-    bell: Notify,
+    notify: Notify,
     /// Notified when a record of this attempt was written.
     recorded: Notify,
     /// Whether `live` was ever used: an attempt that neither logs nor sets context takes no lock at its end.
@@ -65,11 +67,15 @@ pub(crate) struct Attempt {
     span: OnceLock<Span>,
     /// Set if the child process logs the failure.
     logged_elsewhere: AtomicBool,
+    /// The additions of its body; made when the body adds without waiting or asks for the client.
+    additions: OnceLock<Arc<Additions>>,
+    client: OnceLock<Box<Client>>,
+    is_settling: AtomicBool,
 }
 
 impl Attempt {
-    pub fn new(claimed: Claimed, claim: ClaimId, engine: Arc<Engine>) -> Arc<Self> {
-        Self::made(None, claimed, claim, engine)
+    pub fn new(claimed: Claimed, claim: ClaimId, run_context: Arc<RunContext>) -> Arc<Self> {
+        Self::made(None, claimed, claim, run_context)
     }
 
     /// Creates an attempt whose body occupies a concurrency slot of this process.
@@ -77,32 +83,35 @@ impl Attempt {
         slot: Arc<dyn ConcurrencySlot>,
         claimed: Claimed,
         claim: ClaimId,
-        engine: Arc<Engine>,
+        run_context: Arc<RunContext>,
     ) -> Arc<Self> {
-        Self::made(Some(slot), claimed, claim, engine)
+        Self::made(Some(slot), claimed, claim, run_context)
     }
 
     fn made(
         slot: Option<Arc<dyn ConcurrencySlot>>,
         claimed: Claimed,
         claim: ClaimId,
-        engine: Arc<Engine>,
+        run_context: Arc<RunContext>,
     ) -> Arc<Self> {
         Arc::new(Self {
             slot,
             claimed,
             claim,
-            engine,
+            run_context,
             decided: AtomicBool::new(false),
             interrupt: AtomicU8::new(0),
             interrupted_at: OnceLock::new(),
-            bell: Notify::new(),
+            notify: Notify::new(),
             recorded: Notify::new(),
             touched: AtomicBool::new(false),
             live: Mutex::default(),
             rests: AtomicUsize::new(0),
             span: OnceLock::new(),
             logged_elsewhere: AtomicBool::new(false),
+            additions: OnceLock::new(),
+            client: OnceLock::new(),
+            is_settling: AtomicBool::new(false),
         })
     }
 
@@ -114,13 +123,13 @@ impl Attempt {
     pub fn interrupt(&self, why: Interrupt) {
         if self.interrupt.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             let _ = self.interrupted_at.set(Instant::now());
-            self.bell.notify_waiters();
+            self.notify.notify_waiters();
         }
     }
 
     /// Wakes the tasks that wait for an interrupt, so that those which are no longer needed can end.
     pub fn wake(&self) {
-        self.bell.notify_waiters();
+        self.notify.notify_waiters();
     }
 
     /// Returns why the attempt is to end, if it is.
@@ -140,7 +149,7 @@ impl Attempt {
     /// Waits until the attempt is to end.
     pub async fn until_interrupted(&self) -> Interrupt {
         loop {
-            let notified = self.bell.notified();
+            let notified = self.notify.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
             if let Some(why) = self.interrupted() {
@@ -189,12 +198,12 @@ impl Attempt {
         match outcome {
             Outcome::Done { .. } => None,
             Outcome::Refused { reason, build } => {
-                let runtime = if *build == self.engine.rust_build { Runtime::Rust } else { Runtime::Python };
-                self.engine.parked.write(reason, runtime, self.engine.registry.namespace());
+                let runtime = if *build == self.run_context.rust_build { Runtime::Rust } else { Runtime::Python };
+                self.run_context.parked.write(reason, runtime, self.run_context.registry.namespace());
                 None
             }
             Outcome::Parked { reason } => {
-                self.engine.parked.write(reason, Runtime::Python, self.engine.registry.namespace());
+                self.run_context.parked.write(reason, Runtime::Python, self.run_context.registry.namespace());
                 None
             }
             _ if self.logged_elsewhere.load(Ordering::Acquire) => None,
@@ -220,8 +229,8 @@ impl Attempt {
 
     /// Queues the attempt for the recorder unless it is queued already.
     pub fn offer(self: &Arc<Self>) {
-        if self.engine.store.is_some() && !self.live(|live| std::mem::replace(&mut live.queued, true)) {
-            self.engine.records.push(self.clone());
+        if self.run_context.store.is_some() && !self.live(|live| std::mem::replace(&mut live.queued, true)) {
+            self.run_context.records.push(self.clone());
         }
     }
 
@@ -247,6 +256,7 @@ impl Attempt {
         if self.decided.swap(true, Ordering::AcqRel) {
             return None;
         }
+        self.leave_additions();
         let failure = self.failure_log(&outcome);
         let finish =
             Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };
@@ -255,11 +265,11 @@ impl Attempt {
             let mut live = lock(&self.live);
             self.recorded.notify_waiters();
             if live.recording {
-                self.engine.parting.fetch_add(1, Ordering::AcqRel);
+                self.run_context.parting.fetch_add(1, Ordering::AcqRel);
                 live.parting = Some(ended);
                 return None;
             }
-            live.part(&mut ended.finish, self.claimed.attempt, &self.engine.limits());
+            live.part(&mut ended.finish, self.claimed.attempt, &self.run_context.limits());
         }
         Some(ended)
     }
@@ -267,7 +277,7 @@ impl Attempt {
     /// Decides the attempt and queues its end for writing.
     pub fn end(&self, outcome: Outcome) {
         if let Some(ended) = self.conclude(outcome) {
-            self.engine.ends.push(ended);
+            self.run_context.ends.push(ended);
         }
     }
 
@@ -275,7 +285,7 @@ impl Attempt {
     pub fn end_told(&self, outcome: Outcome) -> oneshot::Receiver<WriteReply> {
         let (answer, told) = oneshot::channel();
         if let Some(ended) = self.conclude_told(outcome, Some(answer)) {
-            self.engine.ends.push(ended);
+            self.run_context.ends.push(ended);
         }
         told
     }

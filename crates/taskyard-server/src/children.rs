@@ -1,7 +1,7 @@
 //! The executor of tasks that run in child processes: one queue of unstarted tasks, and children that take from it.
 //!
 //! A child is connected by a socket, which is its standard input, and speaks the protocol of [`frame`]; it never
-//! accesses the database. Children are started when there is more work than the running ones can take, up to `workers`;
+//! accesses the database. Children are started when there is more work than the running ones can take, up to `max_workers`;
 //! each runs up to `concurrency` tasks at once and holds some more ready. They exit when idle, after many tasks, or
 //! when their memory has grown.
 //!
@@ -13,17 +13,17 @@
 //!   child reports the start of a body before the body begins.
 //! - No child outlives this process: its socket is closed, and the system kills it with the thread that started it.
 
-mod asked;
+mod capability_cache;
 mod child;
+mod child_pool;
 mod embedded;
 pub mod frame;
-mod heard;
-mod knowing;
+mod hook_delivery;
 mod process;
+mod receive;
+mod requests;
 mod signed;
-mod telling;
 mod watch;
-mod yard;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -40,14 +40,14 @@ use tokio::sync::Notify;
 
 use crate::ServerConfig;
 use crate::attempt::{Attempt, Interrupt};
-use crate::engine::{Engine, lock};
-use crate::executor::room::{self, Pace};
-use crate::executor::{Executor, Figures, Queued};
-use crate::hooks::Heard;
-use child::{Flight, Recall};
+use crate::executor::capacity::{self, ThroughputEstimate};
+use crate::executor::{Executor, ExecutorStats, Queued};
+use crate::hooks::DeliveryResult;
+use crate::run_context::{RunContext, lock};
+use child::{Assignment, Recall};
+use child_pool::ChildPool;
 pub use embedded::Embedded;
 use frame::Why;
-use yard::Yard;
 
 /// Maximum time for which claimed tasks wait for the first child to become ready.
 const COMING_UP: Duration = Duration::from_secs(15);
@@ -91,12 +91,12 @@ impl ChildCommand {
 
 /// Runs the tasks of one runtime in child processes.
 pub(crate) struct Children {
-    engine: Arc<Engine>,
+    run_context: Arc<RunContext>,
     command: ChildCommand,
     handle: tokio::runtime::Handle,
-    yard: Mutex<Yard>,
+    pool: Mutex<ChildPool>,
     changed: Notify,
-    pace: Pace,
+    throughput: ThroughputEstimate,
     /// Set when the server stops: no more children are started.
     leaving: AtomicBool,
     closing: AtomicBool,
@@ -105,30 +105,30 @@ pub(crate) struct Children {
 impl Children {
     /// Creates the executor. The tasks that communicate with the children run on `handle`, whose thread must live as
     /// long as they do.
-    pub fn new(engine: Arc<Engine>, command: ChildCommand, handle: tokio::runtime::Handle) -> Arc<Self> {
+    pub fn new(run_context: Arc<RunContext>, command: ChildCommand, handle: tokio::runtime::Handle) -> Arc<Self> {
         Arc::new(Self {
-            engine,
+            run_context,
             command,
             handle,
-            yard: Mutex::default(),
+            pool: Mutex::default(),
             changed: Notify::new(),
-            pace: Pace::default(),
+            throughput: ThroughputEstimate::default(),
             leaving: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         })
     }
 
     fn config(&self) -> Arc<ServerConfig> {
-        self.engine.settings.get()
+        self.run_context.settings.get()
     }
 
     /// Number of tasks that one child holds ready in addition to its running ones.
     fn ahead(&self) -> usize {
-        self.pace.prefetch(1).min(self.config().claim_max)
+        self.throughput.prefetch(1).min(self.config().claim_max)
     }
 
     fn keys(&self) -> Option<&dyn Keys> {
-        self.engine.client.as_ref().map(|client| client.keys().as_ref())
+        self.run_context.client.as_ref().map(|client| client.keys().as_ref())
     }
 
     fn is_closing(&self) -> bool {
@@ -137,41 +137,41 @@ impl Children {
 
     /// Returns true if the server stops; the death of a child then does not count as a crash.
     fn is_stopping(&self) -> bool {
-        *self.engine.stopping.borrow()
+        *self.run_context.stopping.borrow()
     }
 
     /// Adopts the code fingerprint of a child that became ready as the server's build.
     fn is_of(&self, code: Option<&str>) {
         if let Some(code) = code.filter(|code| self.build_of(Some(code)).is_none()) {
-            self.engine.python_build.send_replace(code.to_owned());
+            self.run_context.python_build.send_replace(code.to_owned());
         }
     }
 
     /// Returns the server's build if it is one of this code.
     fn build_of(&self, code: Option<&str>) -> Option<String> {
-        let build = self.engine.python_build.borrow().clone();
+        let build = self.run_context.python_build.borrow().clone();
         let is_same = code.is_some_and(|code| build.split('/').next() == Some(code));
         is_same.then_some(build)
     }
 
     fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
-        Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
+        Attempt::new(queued.claimed, queued.claim, self.run_context.clone()).end(outcome);
     }
 
     /// Assigns queued tasks, and starts another child if the running ones cannot take all of them.
-    fn feed(self: &Arc<Self>, yard: &mut Yard) {
+    fn feed(self: &Arc<Self>, pool: &mut ChildPool) {
         let config = self.config();
-        yard.telling.hand_out(&yard.children, Instant::now());
-        yard.hand_out(config.concurrency.max(1), self.ahead());
+        pool.hook_delivery.hand_out(&pool.children, Instant::now());
+        pool.hand_out(config.concurrency.max(1), self.ahead());
         if self.is_closing()
             || self.leaving.load(Ordering::Acquire)
-            || !yard.wants_another(config.workers.max(1), config.on_demand, Instant::now())
+            || !pool.wants_another(config.max_workers.max(1), config.on_demand, Instant::now())
         {
             return;
         }
-        if let Err(error) = process::start(self, yard, &config) {
+        if let Err(error) = process::start(self, pool, &config) {
             tracing::error!(%error, program = ?self.command.program, "cannot start a child process; trying again");
-            yard.start_failed(Instant::now());
+            pool.start_failed(Instant::now());
         }
     }
 }
@@ -181,24 +181,24 @@ impl Executor for Arc<Children> {
         Runtime::Python
     }
 
-    fn room(&self) -> usize {
+    fn capacity(&self) -> usize {
         let config = self.config();
-        let workers = config.workers.max(1);
-        let yard = lock(&self.yard);
+        let workers = config.max_workers.max(1);
+        let pool = lock(&self.pool);
         // Nothing is claimed while children fail to start: another server may have working ones.
-        if yard.is_broken() {
+        if pool.is_broken() {
             return 0;
         }
-        let counts = yard.counts();
+        let counts = pool.counts();
         // A blocked child takes no tasks.
         let taking = workers.saturating_sub(counts.blocked);
         if taking == 0 {
             return 0;
         }
-        let running = (counts.running - counts.resting).saturating_sub(counts.running_blocked);
+        let running = (counts.running - counts.released_slots).saturating_sub(counts.running_blocked);
         let free = (taking * config.concurrency.max(1)).saturating_sub(running);
-        let ahead = self.pace.prefetch(workers).min(config.claim_max * 2);
-        room::room(free, ahead, counts.unstarted)
+        let ahead = self.throughput.prefetch(workers).min(config.claim_max * 2);
+        capacity::capacity(free, ahead, counts.unstarted)
     }
 
     fn changed(&self) -> &Notify {
@@ -207,9 +207,9 @@ impl Executor for Arc<Children> {
 
     fn accept(&self, tasks: Vec<Queued>) {
         let tasks = self.verified(tasks);
-        let mut yard = lock(&self.yard);
-        yard.line.extend(tasks);
-        self.feed(&mut yard);
+        let mut pool = lock(&self.pool);
+        pool.run_queue.extend(tasks);
+        self.feed(&mut pool);
     }
 
     fn known(&self, reasons: &[String]) -> Vec<String> {
@@ -220,25 +220,25 @@ impl Executor for Arc<Children> {
         self.hears()
     }
 
-    fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard> {
-        self.tell(&dead)
+    fn deliver_death(&self, dead: TaskRecord) -> BoxFuture<'_, DeliveryResult> {
+        self.deliver(&dead)
     }
 
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {
         let now = Instant::now();
-        let mut yard = lock(&self.yard);
+        let mut pool = lock(&self.pool);
         // The first child is starting, and an application may take a while to load. Releasing the tasks that wait for
         // it would only claim them again and again.
         let patience =
-            if patience > Duration::ZERO && yard.is_coming_up() { patience.max(COMING_UP) } else { patience };
+            if patience > Duration::ZERO && pool.is_coming_up() { patience.max(COMING_UP) } else { patience };
         let late = |queued: &Queued| now.saturating_duration_since(queued.since) >= patience;
         let mut taken = Vec::new();
-        while yard.line.front().is_some_and(late) {
-            taken.extend(yard.line.pop_front());
+        while pool.run_queue.front().is_some_and(late) {
+            taken.extend(pool.run_queue.pop_front());
         }
-        let recalled = yard.recall(Recall::GiveBack, late);
+        let recalled = pool.recall(Recall::GiveBack, late);
         if !taken.is_empty() || recalled > 0 {
-            self.pace.is_slow();
+            self.throughput.is_slow();
         }
         taken
     }
@@ -249,44 +249,44 @@ impl Executor for Arc<Children> {
             return;
         }
         let is_meant = |queued: &Queued| meant.contains(&(queued.claimed.id, queued.claimed.token));
-        let mut yard = lock(&self.yard);
-        let (unstarted, line): (Vec<_>, Vec<_>) = std::mem::take(&mut yard.line).into_iter().partition(&is_meant);
-        yard.line = line.into();
-        yard.recall(Recall::Asked, is_meant);
-        yard.interrupt(Interrupt::Asked, |attempt| meant.contains(&(attempt.claimed.id, attempt.claimed.token)));
-        drop(yard);
+        let mut pool = lock(&self.pool);
+        let (unstarted, line): (Vec<_>, Vec<_>) = std::mem::take(&mut pool.run_queue).into_iter().partition(&is_meant);
+        pool.run_queue = line.into();
+        pool.recall(Recall::Asked, is_meant);
+        pool.interrupt(Interrupt::Asked, |attempt| meant.contains(&(attempt.claimed.id, attempt.claimed.token)));
+        drop(pool);
         for queued in unstarted {
             self.end_unstarted(queued, Outcome::Interrupted);
         }
     }
 
     fn runs_alone(&self) -> bool {
-        lock(&self.yard).children.values().any(|child| child.flights.values().any(Flight::is_alone))
+        lock(&self.pool).children.values().any(|child| child.assignments.values().any(Assignment::is_alone))
     }
 
     fn interrupt_all(&self, why: Interrupt) {
-        lock(&self.yard).interrupt(why, |_| true);
+        lock(&self.pool).interrupt(why, |_| true);
     }
 
     fn release_running(&self) {
-        let mut yard = lock(&self.yard);
-        let mut unstarted: Vec<Queued> = yard.line.drain(..).collect();
-        for child in yard.children.values_mut() {
+        let mut pool = lock(&self.pool);
+        let mut unstarted: Vec<Queued> = pool.run_queue.drain(..).collect();
+        for child in pool.children.values_mut() {
             // The tasks may run elsewhere at once, so here they must not continue or begin.
-            if !child.flights.is_empty() {
+            if !child.assignments.is_empty() {
                 child.kill();
             }
-            for flight in std::mem::take(&mut child.flights).into_values() {
-                match flight {
-                    Flight::Sent { queued, .. } => unstarted.push(*queued),
-                    Flight::Started { attempt, .. } => {
+            for assignment in std::mem::take(&mut child.assignments).into_values() {
+                match assignment {
+                    Assignment::Sent { queued, .. } => unstarted.push(*queued),
+                    Assignment::Started { attempt, .. } => {
                         attempt.interrupt(Interrupt::Release);
                         attempt.end(Outcome::CutShort);
                     }
                 }
             }
         }
-        drop(yard);
+        drop(pool);
         for queued in unstarted {
             self.end_unstarted(queued, Outcome::Released);
         }
@@ -296,13 +296,13 @@ impl Executor for Arc<Children> {
         watch::watch(self, now);
     }
 
-    fn figures(&self) -> Figures {
-        let counts = lock(&self.yard).counts();
-        Figures {
+    fn stats(&self) -> ExecutorStats {
+        let counts = lock(&self.pool).counts();
+        ExecutorStats {
             workers_active: counts.active,
             workers_idle: counts.idle,
             running: counts.running,
-            resting: counts.resting,
+            released_slots: counts.released_slots,
             unstarted: counts.unstarted,
             abandoned: 0,
             questions: counts.questions,
@@ -311,28 +311,28 @@ impl Executor for Arc<Children> {
 
     fn renew(&self) {
         let now = Instant::now();
-        let mut yard = lock(&self.yard);
-        yard.children.values_mut().for_each(|child| child.leave_or_end(now));
-        yard.renew();
-        self.feed(&mut yard);
+        let mut pool = lock(&self.pool);
+        pool.children.values_mut().for_each(|child| child.leave_or_end(now));
+        pool.renew();
+        self.feed(&mut pool);
     }
 
     fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
         let now = Instant::now();
-        lock(&self.yard).children.values_mut().for_each(|child| child.leave_or_end(now));
+        lock(&self.pool).children.values_mut().for_each(|child| child.leave_or_end(now));
     }
 
     fn has_left(&self) -> bool {
         // An embedded child has no process whose exit could be awaited.
-        lock(&self.yard).children.values().all(|child| child.pid.is_none())
+        lock(&self.pool).children.values().all(|child| child.pid.is_none())
     }
 
     fn close(&self) {
         self.closing.store(true, Ordering::Release);
-        let mut yard = lock(&self.yard);
-        yard.line.clear();
-        for child in yard.children.values() {
+        let mut pool = lock(&self.pool);
+        pool.run_queue.clear();
+        for child in pool.children.values() {
             child.kill();
         }
     }

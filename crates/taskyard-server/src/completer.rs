@@ -26,8 +26,8 @@ use tokio::time::Instant;
 pub(crate) use claims::Claims;
 
 use crate::backoff::Backoff;
-use crate::engine::Ended;
-use crate::pieces;
+use crate::bisect;
+use crate::run_context::Ended;
 use crate::state::{Phase, State};
 use write::{Written, write, write_again};
 
@@ -60,7 +60,7 @@ pub(crate) async fn run(state: Arc<State>) {
     loop {
         let had_locked = !locked.is_empty();
         tokio::select! {
-            () = state.engine.ends.filled() => {}
+            () = state.run_context.ends.filled() => {}
             Some(written) = flights.next(), if !flights.is_empty() => {
                 held.take(settle(&state, written, &mut closed, &mut locked));
             }
@@ -89,7 +89,7 @@ pub(crate) async fn run(state: Arc<State>) {
         if !had_locked && !locked.is_empty() {
             again_at = Instant::now() + LOCKED_EVERY;
         }
-        let arrived = state.engine.ends.take();
+        let arrived = state.run_context.ends.take();
         state.unwritten.fetch_add(arrived.len(), Ordering::AcqRel);
         pending.extend(arrived);
         while !pending.is_empty() && (flights.is_empty() || flights.len() == 1 && pending.len() >= SECOND_MIN) {
@@ -132,7 +132,7 @@ impl Held {
     /// then that number is unlimited, so that a bad end is found among any number of others.
     fn give(&mut self, hurry: bool) -> (Vec<Ended>, usize) {
         let all = hurry || self.backoff.tries() % THOROUGH_EVERY == THOROUGH_EVERY - 1;
-        (cut(&mut self.ends), if all { usize::MAX } else { pieces::PROBES_MAX })
+        (cut(&mut self.ends), if all { usize::MAX } else { bisect::PROBES_MAX })
     }
 
     /// Publishes the number of held ends for the server's status.

@@ -18,7 +18,7 @@ pub struct ServerConfig {
     /// A label for display (default: the host name); two servers may share it.
     pub name: String,
     /// Maximum number of workers for async tasks, and of blocking bodies at once (default: the number of CPUs).
-    pub workers: usize,
+    pub max_workers: usize,
     /// Number of workers that stay even when idle (default 0).
     pub workers_min: usize,
     /// Maximum number of async tasks that one worker runs at once (default 10).
@@ -30,14 +30,14 @@ pub struct ServerConfig {
     /// Validity of this server's claims after a heartbeat (default 30 s).
     pub lease: Duration,
     /// Interval between heartbeats (default 5 s).
-    pub beat: Duration,
+    pub heartbeat_interval: Duration,
     /// Interval between checks for dead servers (default 5 s).
-    pub scan: Duration,
+    pub rescue_interval: Duration,
     /// Interval between claims while no notifications of other processes are received (default 2 s).
-    pub poll: Duration,
+    pub polling_interval: Duration,
     /// Interval between claims while notifications are received (default 30 s).
-    pub fallback_poll: Duration,
-    /// Whether to rely on notifications (default true); otherwise polls every `poll`.
+    pub fallback_polling_interval: Duration,
+    /// Whether to rely on notifications (default true); otherwise polls every `polling_interval`.
     pub use_notify: bool,
     /// Grace period: time for which running tasks may continue after a stop (default 25 s).
     pub shutdown_grace: Duration,
@@ -64,8 +64,8 @@ pub struct ServerConfig {
     /// set aside (default 60 s).
     pub refused_end_max: Duration,
     /// Whether this process runs Rust tasks (default true). Takes effect at the start.
-    pub lanes: bool,
-    /// Claims only tasks that a child requests (`Asked::Take` in `children/frame.rs`); one child always runs. Takes
+    pub run_rust: bool,
+    /// Claims only tasks that a child requests (`ChildRequest::Take` in `children/frame.rs`); one child always runs. Takes
     /// effect at the start.
     #[doc(hidden)]
     pub on_demand: bool,
@@ -84,16 +84,16 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             name: host_name(),
-            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            max_workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             workers_min: 0,
             concurrency: 10,
             queues: None,
             queue_order: QueueOrder::Priority,
             lease: Duration::from_secs(30),
-            beat: Duration::from_secs(5),
-            scan: Duration::from_secs(5),
-            poll: Duration::from_secs(2),
-            fallback_poll: Duration::from_secs(30),
+            heartbeat_interval: Duration::from_secs(5),
+            rescue_interval: Duration::from_secs(5),
+            polling_interval: Duration::from_secs(2),
+            fallback_polling_interval: Duration::from_secs(30),
             use_notify: true,
             shutdown_grace: Duration::from_secs(25),
             cancel_grace: Duration::from_secs(30),
@@ -105,7 +105,7 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             claim_max: 1_000,
             refused_end_max: Duration::from_secs(60),
-            lanes: true,
+            run_rust: true,
             on_demand: false,
             children: None,
             only_declared: false,

@@ -5,17 +5,17 @@
 //! method waits for the database.
 
 mod blocking;
-mod crew;
-mod line;
+pub(crate) mod capacity;
 mod local;
 mod pending;
 mod poll_watch;
 mod pool;
-pub(crate) mod room;
+mod run_queue;
 mod running;
 mod shared;
 mod watchdog;
 mod worker;
+mod worker_group;
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(crate) use shared::SharedRuntime;
 
 use crate::TaskDef;
 use crate::attempt::Interrupt;
-use crate::hooks::Heard;
+use crate::hooks::DeliveryResult;
 
 /// A claimed task that waits for its start.
 pub(crate) struct Queued {
@@ -54,12 +54,12 @@ impl Queued {
 
 /// Current activity of an executor.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct ExecutorStats {
     pub workers_active: usize,
     pub workers_idle: usize,
     pub running: usize,
     /// Running tasks that wait for other tasks and have released their concurrency slots.
-    pub resting: usize,
+    pub released_slots: usize,
     pub unstarted: usize,
     pub abandoned: usize,
     /// Open requests of its child processes.
@@ -72,7 +72,7 @@ pub(crate) trait Executor: Send + Sync {
     fn runtime(&self) -> Runtime;
 
     /// Returns the number of further tasks that could start soon; 0 = claim nothing.
-    fn room(&self) -> usize;
+    fn capacity(&self) -> usize;
 
     /// Notifies one listener when capacity may have become free or a task has ended.
     fn changed(&self) -> &Notify;
@@ -87,14 +87,14 @@ pub(crate) trait Executor: Send + Sync {
     fn signal(&self, signals: &[Signal]);
 
     /// Returns those of the parking reasons that are known not to apply here. A reason that must be looked up first is
-    /// reported through [`crate::engine::Engine::learned`] later.
+    /// reported through [`crate::run_context::RunContext::learned`] later.
     fn known(&self, reasons: &[String]) -> Vec<String>;
 
     /// Returns whether there are dead-letter hooks; `None` while that is unknown.
     fn hears_deaths(&self) -> Option<bool>;
 
     /// Calls the dead-letter hooks with a dead letter; one at a time.
-    fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard>;
+    fn deliver_death(&self, dead: TaskRecord) -> BoxFuture<'_, DeliveryResult>;
 
     /// Returns true if a running task must run alone.
     fn runs_alone(&self) -> bool {
@@ -112,7 +112,7 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Returns the number of abandoned threads if it is too large to continue.
     fn worn_out(&self, abandoned_max: usize) -> Option<usize> {
-        let abandoned = self.figures().abandoned;
+        let abandoned = self.stats().abandoned;
         (abandoned_max > 0 && abandoned >= abandoned_max).then_some(abandoned)
     }
 
@@ -122,7 +122,7 @@ pub(crate) trait Executor: Send + Sync {
     }
 
     /// Returns the current activity.
-    fn figures(&self) -> Figures;
+    fn stats(&self) -> ExecutorStats;
 
     /// Replaces its child processes by new ones, which load the application's code anew. Tasks in the old processes may
     /// end there.

@@ -8,18 +8,18 @@
 
 mod alone;
 mod claim;
+mod cursor_state;
 mod on_demand;
 mod ordered;
 mod shares;
-mod trail;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use taskyard_core::notifications::Listener;
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{ClaimPlace, Claimed, Outcome};
-use taskyard_core::wake::Listener;
+use taskyard_core::store::{ClaimCursor, Claimed, Outcome};
 use taskyard_core::{ClaimId, Error, Failure, QueueOrder};
 use tokio::sync::watch;
 
@@ -30,9 +30,9 @@ use crate::parked_reason;
 use crate::references::{self, has_references};
 use crate::state::{Lease, Phase, State};
 use claim::Got;
-pub(crate) use on_demand::{Wanted, Word};
+use cursor_state::CursorState;
+pub(crate) use on_demand::{DemandMessage, TakeRequest};
 use shares::Shares;
-use trail::Trail;
 
 /// A claimed task that has not started after this time is released.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub(crate) struct Fetcher {
     /// Set when there may be more to claim.
     hungry: bool,
     /// A single cursor for all queues, or one per queue if they are served in an order.
-    trails: Vec<Trail>,
+    cursor_states: Vec<CursorState>,
     shares: Shares,
     /// The queues and their order at the last claim.
     served: (Option<Vec<String>>, QueueOrder),
@@ -72,15 +72,15 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// Creates the fetcher of one of the state's executors.
     pub fn new(state: Arc<State>, executor: usize) -> Self {
-        let work = state.store.bells().work.listen();
+        let work = state.store.notifications().work.listen();
         let (asked, written) = (state.look_now.subscribe(), state.written.subscribe());
-        let (lease, settings) = (state.lease.subscribe(), state.engine.settings.watch());
+        let (lease, settings) = (state.lease.subscribe(), state.run_context.settings.watch());
         Self {
             state,
             executor,
             work,
             hungry: true,
-            trails: vec![Trail::default()],
+            cursor_states: vec![CursorState::default()],
             shares: Shares::default(),
             served: (None, QueueOrder::Priority),
             looked: Instant::now(),
@@ -100,9 +100,9 @@ impl Fetcher {
     pub async fn run(mut self) {
         while self.state.phase() == Phase::Running {
             if self.hungry && self.state.may_claim() && self.has_capacity() {
-                let room = self.executor().room().min(self.state.config().claim_max.max(1));
-                if room > 0 {
-                    self.look(room).await;
+                let capacity = self.executor().capacity().min(self.state.config().claim_max.max(1));
+                if capacity > 0 {
+                    self.look(capacity).await;
                     continue;
                 }
             }
@@ -114,8 +114,8 @@ impl Fetcher {
         self.state.unwritten() < self.state.config().claim_max.max(1) * UNWRITTEN_CLAIMS
     }
 
-    /// Claims up to `room` tasks and dispatches them.
-    async fn look(&mut self, room: usize) {
+    /// Claims up to `capacity` tasks and dispatches them.
+    async fn look(&mut self, capacity: usize) {
         // A notification from here on may be missed by this claim and requests another one.
         self.work.take();
         self.asked.mark_unchanged();
@@ -126,9 +126,9 @@ impl Fetcher {
         self.follow(&config);
         match &config.queues {
             Some(queues) if config.queue_order != QueueOrder::Priority => {
-                self.look_in_order(&config, queues, room).await;
+                self.look_in_order(&config, queues, capacity).await;
             }
-            queues => self.look_at_all(queues.clone(), room).await,
+            queues => self.look_at_all(queues.clone(), capacity).await,
         }
     }
 
@@ -138,17 +138,17 @@ impl Fetcher {
             self.served = (config.queues.clone(), config.queue_order.clone());
             let ordered = config.queue_order != QueueOrder::Priority;
             let count = config.queues.as_ref().filter(|_| ordered).map_or(1, Vec::len);
-            self.trails = (0..count).map(|_| Trail::default()).collect();
+            self.cursor_states = (0..count).map(|_| CursorState::default()).collect();
             self.shares.forget();
         }
     }
 
     /// Claims once over all queues, by priority.
-    async fn look_at_all(&mut self, queues: Option<Vec<String>>, room: usize) {
-        let place = self.trails[0].place();
-        match self.claim_at(0, queues.clone(), room, place).await {
+    async fn look_at_all(&mut self, queues: Option<Vec<String>>, capacity: usize) {
+        let cursor = self.cursor_states[0].cursor();
+        match self.claim_at(0, queues.clone(), capacity, cursor).await {
             Got::Reply { claim, reply } => {
-                self.hungry = reply.tasks.len() >= room || place.is_some();
+                self.hungry = reply.tasks.len() >= capacity || cursor.is_some();
                 self.dispatch(claim, reply.tasks, |_| true);
                 if reply.alone_waiting {
                     self.run_alone(queues).await;
@@ -162,21 +162,21 @@ impl Fetcher {
     /// Claims once and updates the cursor.
     async fn claim_at(
         &mut self,
-        trail: usize,
+        cursor_state: usize,
         queues: Option<Vec<String>>,
         limit: usize,
-        place: Option<ClaimPlace>,
+        cursor: Option<ClaimCursor>,
     ) -> Got {
         let began = Instant::now();
-        let got = self.claim(queues, limit, false, place).await;
-        let trail = &mut self.trails[trail];
+        let got = self.claim(queues, limit, false, cursor).await;
+        let cursor_state = &mut self.cursor_states[cursor_state];
         match &got {
             Got::Reply { reply, .. } if reply.tasks.len() >= limit => {
                 // Only large claims are similar enough for their durations to be compared.
                 let large = limit * 2 >= self.state.config().claim_max;
-                trail.full(place, reply.place, large.then(|| began.elapsed()));
+                cursor_state.full(cursor, reply.cursor, large.then(|| began.elapsed()));
             }
-            _ => trail.reset(),
+            _ => cursor_state.reset(),
         }
         got
     }
@@ -197,7 +197,8 @@ impl Fetcher {
         let (state, executor) = (self.state.clone(), self.executor);
         let config = state.config();
         let hears = state.store.hears_others() && config.use_notify;
-        let poll = crate::backoff::jittered(if hears { config.fallback_poll } else { config.poll });
+        let poll =
+            crate::backoff::jittered(if hears { config.fallback_polling_interval } else { config.polling_interval });
         let recheck = match self.recheck_at {
             // If more work is known already, only capacity is missing.
             Some(at) if !self.hungry => at.saturating_duration_since(Instant::now()).min(poll),
@@ -205,7 +206,7 @@ impl Fetcher {
         };
         let wants_room = self.hungry && state.may_claim();
         tokio::select! {
-            () = self.work.heard() => self.hungry = true,
+            () = self.work.notified() => self.hungry = true,
             _ = self.asked.changed() => self.hungry = true,
             () = tokio::time::sleep(recheck) => self.hungry = true,
             () = state.executors[executor].changed().notified(), if wants_room => {}
@@ -240,19 +241,19 @@ impl Fetcher {
                 Outcome::Released
             } else {
                 // Child processes decide themselves what they can run.
-                let def = state.engine.registry.get(&claimed.kind).filter(|_| here);
+                let def = state.run_context.registry.get(&claimed.kind).filter(|_| here);
                 if def.is_some() || !here {
                     ready.push(Queued { claimed, claim, def, since, opened: Vec::new() });
                     continue;
                 }
                 refused = true;
-                Outcome::Refused { reason: parked_reason(&claimed.kind), build: state.engine.rust_build.clone() }
+                Outcome::Refused { reason: parked_reason(&claimed.kind), build: state.run_context.rust_build.clone() }
             };
-            ends.extend(Attempt::new(claimed, claim, state.engine.clone()).conclude(outcome));
+            ends.extend(Attempt::new(claimed, claim, state.run_context.clone()).conclude(outcome));
         }
-        state.engine.ends.append(&mut ends);
+        state.run_context.ends.append(&mut ends);
         if refused {
-            state.engine.refused.notify_one();
+            state.run_context.refused.notify_one();
         }
         if here && ready.iter().any(|queued| has_references(&queued.claimed)) {
             let (refer, plain): (Vec<_>, Vec<_>) =
@@ -276,7 +277,7 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
     for mut queued in tasks {
         while waiting >= FILLED_AHEAD_MAX && state.phase() == Phase::Running {
             tokio::time::sleep(RECHECK).await;
-            if executor.figures().unstarted == 0 {
+            if executor.stats().unstarted == 0 {
                 waiting = 0;
             }
         }
@@ -290,7 +291,7 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
             Err(error) if error.is_about_the_value() => {
                 let kind = if matches!(error, Error::OverLimit { .. }) { "OverLimit" } else { "InvalidArgument" };
                 let failure = Failure::new(kind, error.to_string());
-                Attempt::new(queued.claimed, queued.claim, state.engine.clone()).end(Outcome::Failed(failure));
+                Attempt::new(queued.claimed, queued.claim, state.run_context.clone()).end(Outcome::Failed(failure));
             }
             Err(error) => {
                 tracing::warn!(task = %queued.claimed.id, %error, "the results of its parents cannot be read; the task is given back");

@@ -52,7 +52,7 @@ pub(crate) fn newcomer(id: ServerId, config: &ServerConfig, serves: Serves) -> N
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lease: config.lease,
-        workers_max: count(config.workers),
+        workers_max: count(config.max_workers),
         serves: Some(serves),
     }
 }
@@ -62,13 +62,13 @@ fn count(figure: usize) -> u32 {
 }
 
 async fn beat_on(state: &State) {
-    let mut signal = state.store.bells().signal.listen();
+    let mut signal = state.store.notifications().signal.listen();
     let mut backoff = Backoff::default();
     let mut next = first_pause(&state.config());
     loop {
         tokio::select! {
             () = tokio::time::sleep(next) => {}
-            () = signal.heard() => {}
+            () = signal.notified() => {}
             () = state.beat_now.notified() => {}
         }
         signal.take();
@@ -90,7 +90,7 @@ async fn beat_on(state: &State) {
                 if backoff.tries() % 5 == 0 {
                     tracing::warn!(%error, "a heartbeat failed; trying again");
                 }
-                next = backoff.next().min(config.beat);
+                next = backoff.next().min(config.heartbeat_interval);
             }
         }
     }
@@ -98,18 +98,18 @@ async fn beat_on(state: &State) {
 
 /// Pause before the next heartbeat, with jitter: the configured interval, or a third of the lease if that is shorter.
 fn first_pause(config: &ServerConfig) -> Duration {
-    jittered(config.beat.min(config.lease / 3)).min(config.beat)
+    jittered(config.heartbeat_interval.min(config.lease / 3)).min(config.heartbeat_interval)
 }
 
 async fn beat_once(state: &State, config: &ServerConfig) -> Result<BeatReply, Error> {
-    let figures = state.figures();
+    let stats = state.stats();
     let beat = Beat {
         server: state.id(),
         lease: config.lease,
-        workers_max: count(config.workers),
-        workers_active: count(figures.workers_active),
-        workers_idle: count(figures.workers_idle),
-        tasks_running: count(figures.running),
+        workers_max: count(config.max_workers),
+        workers_active: count(stats.workers_active),
+        workers_idle: count(stats.workers_idle),
+        tasks_running: count(stats.running),
     };
     // The lease runs at least from the moment before the heartbeat was sent.
     let sent = clock::elapsed();

@@ -13,20 +13,20 @@ use tokio::runtime::Handle;
 use crate::panics;
 
 /// Time limit of the hooks for one dead letter. Longer calls are ended if possible and count as delivered.
-pub(crate) const TELL_MAX: Duration = Duration::from_secs(60);
+pub(crate) const DELIVERY_MAX: Duration = Duration::from_secs(60);
 
 /// Result of the delivery of a dead letter to hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum DeliveryResult {
     /// The hooks were called; their errors do not matter.
-    Told,
+    Delivered,
     /// There are no hooks here.
     NoHook,
     /// The process or thread that calls the hooks ended meanwhile, and ran no task beside them.
     Lost,
     /// The process that calls the hooks ended meanwhile, possibly because of a task, or never began.
-    Unheard,
-    /// The hooks took longer than [`TELL_MAX`].
+    Undelivered,
+    /// The hooks took longer than [`DELIVERY_MAX`].
     Late,
 }
 
@@ -54,7 +54,7 @@ impl Hooks {
     }
 
     /// Calls all hooks. One that fails or panics is logged, and the others are still called.
-    pub async fn tell(&self, dead: &TaskRecord) {
+    pub async fn call(&self, dead: &TaskRecord) {
         for hook in &self.0 {
             let calling = AssertUnwindSafe(async { hook(dead.clone()).await }).catch_unwind();
             match calling.await {
@@ -70,32 +70,33 @@ impl Hooks {
 
     /// Calls the hooks on a thread of their own, so that a hook that blocks does not hold up the server. Resources that
     /// they open and tasks that they spawn belong to the application's runtime; without one, they end with the hooks.
-    pub async fn tell_apart(&self, dead: TaskRecord, runtime: Option<Handle>) -> Heard {
-        let (hooks, (heard, hearing)) = (self.clone(), tokio::sync::oneshot::channel());
+    pub async fn call_apart(&self, dead: TaskRecord, runtime: Option<Handle>) -> DeliveryResult {
+        let (hooks, (result, hearing)) = (self.clone(), tokio::sync::oneshot::channel());
         let thread = std::thread::Builder::new().name("taskyard-hooks".into()).spawn(move || {
-            let telling = async { tokio::time::timeout(TELL_MAX, hooks.tell(&dead)).await };
+            let calls = async { tokio::time::timeout(DELIVERY_MAX, hooks.call(&dead)).await };
             if let Some(runtime) = runtime {
-                let _ = heard.send(runtime.block_on(telling).map_or(Heard::Late, |()| Heard::Told));
+                let _ =
+                    result.send(runtime.block_on(calls).map_or(DeliveryResult::Late, |()| DeliveryResult::Delivered));
                 return;
             }
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     tracing::error!(%error, "the system refuses resources for a hook on death; trying again later");
-                    let _ = heard.send(Heard::NoHook);
+                    let _ = result.send(DeliveryResult::NoHook);
                     return;
                 }
             };
-            let _ = heard.send(runtime.block_on(telling).map_or(Heard::Late, |()| Heard::Told));
+            let _ = result.send(runtime.block_on(calls).map_or(DeliveryResult::Late, |()| DeliveryResult::Delivered));
             runtime.shutdown_background();
         });
         if let Err(error) = thread {
             tracing::error!(%error, "the system refuses a thread for a hook on death; trying again later");
-            return Heard::NoHook;
+            return DeliveryResult::NoHook;
         }
-        match tokio::time::timeout(TELL_MAX, hearing).await {
-            Ok(heard) => heard.unwrap_or(Heard::Lost),
-            Err(_) => Heard::Late,
+        match tokio::time::timeout(DELIVERY_MAX, hearing).await {
+            Ok(result) => result.unwrap_or(DeliveryResult::Lost),
+            Err(_) => DeliveryResult::Late,
         }
     }
 }

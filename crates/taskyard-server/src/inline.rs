@@ -12,7 +12,7 @@ use taskyard_core::{ClaimId, NewTask, Token};
 pub use drain::drain;
 
 use crate::attempt::{Attempt, End};
-use crate::engine::Engine;
+use crate::run_context::RunContext;
 use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 
 /// Runs a task's function once in this process, without a database. Context and log lines stay in memory, and the body
@@ -26,8 +26,8 @@ pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult 
     let Some(def) = registry.get(&task.kind) else {
         return Err(TaskError::new("UnknownKind", format!("no function of kind `{}` is registered", task.kind)));
     };
-    let engine = Engine::new(registry.clone(), LiveConfig::new(ServerConfig::default()), None, None);
-    let attempt = Attempt::new(claimed(task), ClaimId::generate(), engine);
+    let run_context = RunContext::new(registry.clone(), LiveConfig::new(ServerConfig::default()), None, None);
+    let attempt = Attempt::new(claimed(task), ClaimId::generate(), run_context);
     match drive::drive(&attempt, def.run, None).await {
         End::Returned(result) => result,
         End::Panicked(failure) => {

@@ -25,7 +25,8 @@ use send_wrapper::SendWrapper;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::engine::lock;
+use crate::attempt::{Attempt, End};
+use crate::run_context::lock;
 use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
 
 pub use hooks::BodyEnd;
@@ -119,9 +120,20 @@ pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskCo
     }
 }
 
+/// Blocks this thread, on which a blocking body has ended, until the body's additions are decided; returns how the attempt ends.
+pub(crate) fn settled_on_thread(attempt: &Arc<Attempt>, end: End) -> End {
+    match attempt.after_body(end) {
+        Ok(end) => end,
+        Err(settling) => {
+            let context = TaskContext(attempt.clone());
+            attempt.run(|| block_on_thread(&context, settling)).map_or_else(End::Panicked, End::Returned)
+        }
+    }
+}
+
 /// Returns the future that replaces a body, if there are layers or hooks.
 fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
-    let registry = &context.0.engine.registry;
+    let registry = &context.0.run_context.registry;
     let layers = registry.layers();
     if registry.run_hooks().is_empty() {
         layers.map(|layers| layers.body(context.clone()))

@@ -16,11 +16,11 @@
 
 mod attempt;
 mod backoff;
+mod bisect;
 pub mod children;
 mod clock;
 mod completer;
 mod config;
-mod engine;
 mod executor;
 mod fetcher;
 mod heartbeat;
@@ -29,11 +29,11 @@ mod inline;
 pub mod layer;
 mod log_layer;
 mod panics;
-mod pieces;
 mod progress;
 mod recorder;
 mod references;
 mod registry;
+mod run_context;
 mod server;
 mod state;
 mod task_context;

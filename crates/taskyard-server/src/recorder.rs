@@ -18,8 +18,8 @@ use taskyard_core::{Error, TaskId, Token};
 
 use crate::attempt::{Attempt, Live};
 use crate::backoff::Backoff;
-use crate::engine::Engine;
-use crate::pieces::{self, Failed, Piece};
+use crate::bisect::{self, Failed, Piece};
+use crate::run_context::RunContext;
 
 /// Minimum time between two writes of one task's context.
 const CONTEXT_EVERY: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ const REFUSED_REST: Duration = Duration::from_secs(1);
 type Key = (TaskId, Token);
 
 /// Runs until it is dropped.
-pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
+pub(crate) async fn run(run_context: Arc<RunContext>, store: Arc<dyn Store>) {
     let mut held: HashMap<Key, Arc<Attempt>> = HashMap::new();
     // Records of tasks that are locked by other sessions, and when they are retried. Their attempts count as being
     // recorded, so that no later write of theirs overtakes them.
@@ -48,18 +48,18 @@ pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
     loop {
         let due = held.values().filter_map(|attempt| attempt.live(|live| rested_at(live))).min();
         tokio::select! {
-            () = engine.records.filled() => {}
+            () = run_context.records.filled() => {}
             () = until(due), if !held.is_empty() => {}
             () = tokio::time::sleep_until(again_at.into()), if !locked.is_empty() => {}
         }
         loop {
-            for attempt in engine.records.take() {
+            for attempt in run_context.records.take() {
                 held.insert((attempt.id(), attempt.claimed.token), attempt);
             }
             let (attempts, batch): (Vec<_>, Vec<_>) = if !locked.is_empty() && Instant::now() >= again_at {
                 std::mem::take(&mut locked).into_iter().unzip()
             } else {
-                let (batch, attempts) = collect(&engine, &mut held);
+                let (batch, attempts) = collect(&run_context, &mut held);
                 (attempts, batch)
             };
             if batch.is_empty() {
@@ -72,7 +72,7 @@ pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
                         again_at = Instant::now() + LOCKED_EVERY;
                     }
                     locked.push((attempt, record));
-                } else if answer(&engine, &attempt, &record, reply) {
+                } else if answer(&run_context, &attempt, &record, reply) {
                     held.insert((attempt.id(), attempt.claimed.token), attempt);
                 }
             }
@@ -92,8 +92,8 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Returns the records that can be written now. Attempts with nothing left to write are removed from `held`.
-fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Record>, Vec<Arc<Attempt>>) {
-    let limits = engine.limits();
+fn collect(run_context: &RunContext, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Record>, Vec<Arc<Attempt>>) {
+    let limits = run_context.limits();
     let now = Instant::now();
     let (mut batch, mut attempts) = (Vec::new(), Vec::new());
     let mut bytes = 0;
@@ -129,8 +129,8 @@ fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Recor
 }
 
 /// Applies the reply to a record. Returns true if the attempt has more to write.
-fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece<WriteReply>) -> bool {
-    let limits = engine.limits();
+fn answer(run_context: &RunContext, attempt: &Arc<Attempt>, record: &Record, reply: Piece<WriteReply>) -> bool {
+    let limits = run_context.limits();
     let (parting, more) = attempt.live(|live| {
         live.recording = false;
         match reply {
@@ -155,8 +155,8 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece
     });
     attempt.ring_recorded();
     if let Some(ended) = parting {
-        engine.ends.push(ended);
-        engine.parting.fetch_sub(1, Ordering::AcqRel);
+        run_context.ends.push(ended);
+        run_context.parting.fetch_sub(1, Ordering::AcqRel);
     }
     more
 }
@@ -178,7 +178,7 @@ async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<Piece<WriteReply>> 
                 let part = |range: Range<usize>| -> BoxFuture<'_, _> {
                     Box::pin(async move { Failed::check(attempt(store, &batch[range]).await, store).await })
                 };
-                return pieces::write(batch.len(), failed, pieces::PROBES_MAX, part).await;
+                return bisect::write(batch.len(), failed, bisect::PROBES_MAX, part).await;
             }
         }
         if backoff.tries() % 10 == 0 {

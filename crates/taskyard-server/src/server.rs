@@ -15,8 +15,8 @@
 //! running tasks, writes nothing, and exits with [`ExitReason::DatabaseLost`], so that a supervisor starts a fresh
 //! process.
 
-mod drain;
 mod exit;
+mod shutdown;
 mod status;
 
 use std::sync::Arc;
@@ -34,9 +34,9 @@ pub use status::ServerStatus;
 
 use crate::backoff::Backoff;
 use crate::children::Children;
-use crate::engine::Engine;
 use crate::executor::{Executor, Pool, SharedRuntime};
 use crate::fetcher::{self, Fetcher};
+use crate::run_context::RunContext;
 use crate::state::{Phase, State};
 use crate::{LiveConfig, Registry, ServerConfig, completer, heartbeat, panics, recorder, task_context, upkeep};
 
@@ -71,7 +71,7 @@ impl Server {
     ) -> Result<ServerHandle> {
         let registry: Arc<Registry> = registry.into();
         // State values are taken only by bodies that run in this process.
-        if config.lanes {
+        if config.run_rust {
             registry.check()?
         } else {
             registry.check_kinds()?
@@ -79,22 +79,22 @@ impl Server {
         let registry = registry.without_skipped();
         config.check()?;
         panics::watch_places();
-        task_context::install_slots();
+        task_context::install();
         let caller = SharedRuntime::of_caller()?;
         let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();
-        let engine = Engine::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client));
-        engine.hook_tasks.run_on(tokio::runtime::Handle::try_current().ok());
-        let serves = engine.serves();
-        enter(store.as_ref(), id, &engine.settings.get(), &serves).await?;
+        let run_context = RunContext::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client));
+        run_context.hook_tasks.run_on(tokio::runtime::Handle::try_current().ok());
+        let serves = run_context.serves();
+        enter(store.as_ref(), id, &run_context.settings.get(), &serves).await?;
         let mut executors: Vec<Box<dyn Executor>> = Vec::new();
-        if engine.settings.get().lanes {
-            executors.push(Box::new(Pool::new(engine.clone(), caller, runtime.get().handle())));
+        if run_context.settings.get().run_rust {
+            executors.push(Box::new(Pool::new(run_context.clone(), caller, runtime.get().handle())));
         }
-        if let Some(command) = engine.settings.get().children.clone() {
-            executors.push(Box::new(Children::new(engine.clone(), command, runtime.get().handle().clone())));
+        if let Some(command) = run_context.settings.get().children.clone() {
+            executors.push(Box::new(Children::new(run_context.clone(), command, runtime.get().handle().clone())));
         }
-        let state = Arc::new(State::new(engine, store, executors, id));
+        let state = Arc::new(State::new(run_context, store, executors, id));
         state.say(id, serves);
         let (exit_tx, exit) = watch::channel(None);
         let (stop_beat, beat_stopped) = watch::channel(false);
@@ -108,8 +108,8 @@ impl Server {
                 for executor in &loops.executors {
                     executor.close();
                 }
-                loops.engine.records.take();
-                loops.engine.ends.take();
+                loops.run_context.records.take();
+                loops.run_context.ends.take();
                 drop(runtime);
                 exit_tx.send_replace(Some(exit));
             })
@@ -176,13 +176,13 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
         }
     }
     loops.spawn(completer::run(state.clone()));
-    loops.spawn(recorder::run(state.engine.clone(), state.store.clone()));
+    loops.spawn(recorder::run(state.run_context.clone(), state.store.clone()));
     loops.spawn(watch_bodies(state.clone()));
     loops.spawn(upkeep::run(state.clone()));
     loops.spawn(upkeep::deaths::run(state.clone()));
     let reason = tokio::select! {
         () = state.reached(Phase::Aborted) => return ServerExit::new(ExitReason::Aborted, state),
-        error = state.database_lost() => return drain::give_up(state, &error).await,
+        error = state.database_lost() => return shutdown::give_up(state, &error).await,
         () = state.reached(Phase::Draining) => ExitReason::Stopped,
         why = broken(&mut loops, &mut fetchers) => {
             tracing::error!(why, "a background loop of the server failed; the server drains and exits");
@@ -192,8 +192,8 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
     };
     tokio::select! {
         () = state.reached(Phase::Aborted) => ServerExit::new(ExitReason::Aborted, state),
-        error = state.database_lost() => drain::give_up(state, &error).await,
-        () = drain::drain(state, &mut fetchers, stop_beat) => {
+        error = state.database_lost() => shutdown::give_up(state, &error).await,
+        () = shutdown::shut_down(state, &mut fetchers, stop_beat) => {
             let worn_out = state.worn_out.load(std::sync::atomic::Ordering::Acquire);
             ServerExit::new(if worn_out { ExitReason::Abandoned } else { reason }, state)
         }
@@ -260,7 +260,7 @@ impl ServerHandle {
     /// Returns the settings, which can be read and changed while the server runs.
     #[must_use]
     pub fn settings(&self) -> LiveConfig {
-        self.state.engine.settings.clone()
+        self.state.run_context.settings.clone()
     }
 
     /// Begins a graceful stop: see the module.
@@ -274,7 +274,7 @@ impl ServerHandle {
     pub async fn shutdown(&self) -> ServerExit {
         self.stop();
         let exit = self.wait().await;
-        if let Some(client) = &self.state.engine.client {
+        if let Some(client) = &self.state.run_context.client {
             // Fails if the client is closed; then nothing waits to be written.
             let _ = tokio::time::timeout(FLUSH_MAX, client.flush()).await;
         }

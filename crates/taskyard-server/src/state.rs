@@ -10,8 +10,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::attempt::{Attempt, Interrupt};
 use crate::completer::Claims;
-use crate::engine::Engine;
-use crate::executor::{Executor, Figures, Queued};
+use crate::executor::{Executor, ExecutorStats, Queued};
+use crate::run_context::RunContext;
 use crate::{ServerConfig, clock};
 
 /// Delay of the claim that follows one which passed over locked tasks.
@@ -69,7 +69,7 @@ impl Counters {
 
 /// State shared by the loops of one server.
 pub(crate) struct State {
-    pub engine: Arc<Engine>,
+    pub run_context: Arc<RunContext>,
     pub store: Arc<dyn Store>,
     pub executors: Vec<Box<dyn Executor>>,
     pub claims: Claims,
@@ -97,16 +97,21 @@ pub(crate) struct State {
     /// True once the heartbeat has ended; the lease is no longer renewed.
     pub beat_ended: watch::Sender<bool>,
     /// Held while dead letters are passed to hooks.
-    pub telling: tokio::sync::Mutex<()>,
+    pub hook_delivery: tokio::sync::Mutex<()>,
     /// The builds and queues that the database has stored for this server, and under which id.
     pub said: Mutex<Option<(ServerId, Serves)>>,
     last_beat: Mutex<Duration>,
 }
 
 impl State {
-    pub fn new(engine: Arc<Engine>, store: Arc<dyn Store>, executors: Vec<Box<dyn Executor>>, id: ServerId) -> Self {
+    pub fn new(
+        run_context: Arc<RunContext>,
+        store: Arc<dyn Store>,
+        executors: Vec<Box<dyn Executor>>,
+        id: ServerId,
+    ) -> Self {
         Self {
-            engine,
+            run_context,
             store,
             executors,
             claims: Claims::default(),
@@ -123,14 +128,14 @@ impl State {
             worn_out: AtomicBool::new(false),
             lost: watch::Sender::new(None),
             beat_ended: watch::Sender::new(false),
-            telling: tokio::sync::Mutex::default(),
+            hook_delivery: tokio::sync::Mutex::default(),
             said: Mutex::new(None),
             last_beat: Mutex::new(clock::elapsed()),
         }
     }
 
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.engine.settings.get()
+        self.run_context.settings.get()
     }
 
     pub fn id(&self) -> ServerId {
@@ -139,12 +144,12 @@ impl State {
 
     /// Returns the builds and queues that this server serves now.
     pub fn serves(&self) -> Serves {
-        self.engine.serves()
+        self.run_context.serves()
     }
 
     /// Notes that the database has stored the builds and queues under this id.
     pub fn say(&self, id: ServerId, serves: Serves) {
-        *crate::engine::lock(&self.said) = Some((id, serves));
+        *crate::run_context::lock(&self.said) = Some((id, serves));
     }
 
     pub fn phase(&self) -> Phase {
@@ -154,7 +159,7 @@ impl State {
     /// Moves to a later phase, never back.
     pub fn advance(&self, to: Phase) {
         if to >= Phase::Draining {
-            self.engine.stopping.send_replace(true);
+            self.run_context.stopping.send_replace(true);
         }
         self.phase.send_if_modified(|phase| {
             let forward = to > *phase;
@@ -195,11 +200,11 @@ impl State {
 
     /// Returns the host's time at which the last successful heartbeat was sent.
     pub fn last_beat(&self) -> Duration {
-        *crate::engine::lock(&self.last_beat)
+        *crate::run_context::lock(&self.last_beat)
     }
 
     pub fn set_last_beat(&self, at: Duration) {
-        *crate::engine::lock(&self.last_beat) = at;
+        *crate::run_context::lock(&self.last_beat) = at;
     }
 
     pub fn look(&self) {
@@ -224,10 +229,10 @@ impl State {
         self.counters.given_back.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         let mut ends = Vec::with_capacity(tasks.len());
         for queued in tasks {
-            let attempt = Attempt::new(queued.claimed, queued.claim, self.engine.clone());
+            let attempt = Attempt::new(queued.claimed, queued.claim, self.run_context.clone());
             ends.extend(attempt.conclude(taskyard_core::store::Outcome::Released));
         }
-        self.engine.ends.append(&mut ends);
+        self.run_context.ends.append(&mut ends);
     }
 
     /// Releases all tasks that have not started, and interrupts the running ones.
@@ -239,14 +244,14 @@ impl State {
     }
 
     /// Returns the sums over all executors.
-    pub fn figures(&self) -> Figures {
+    pub fn stats(&self) -> ExecutorStats {
         let filling = self.filling.load(Ordering::Acquire);
-        let begin = Figures { unstarted: filling, ..Figures::default() };
-        self.executors.iter().map(|executor| executor.figures()).fold(begin, |sum, one| Figures {
+        let begin = ExecutorStats { unstarted: filling, ..ExecutorStats::default() };
+        self.executors.iter().map(|executor| executor.stats()).fold(begin, |sum, one| ExecutorStats {
             workers_active: sum.workers_active + one.workers_active,
             workers_idle: sum.workers_idle + one.workers_idle,
             running: sum.running + one.running,
-            resting: sum.resting + one.resting,
+            released_slots: sum.released_slots + one.released_slots,
             unstarted: sum.unstarted + one.unstarted,
             abandoned: sum.abandoned + one.abandoned,
             questions: sum.questions + one.questions,
@@ -255,6 +260,8 @@ impl State {
 
     /// Returns the number of ends that are not written yet.
     pub fn unwritten(&self) -> usize {
-        self.unwritten.load(Ordering::Acquire) + self.engine.ends.len() + self.engine.parting.load(Ordering::Acquire)
+        self.unwritten.load(Ordering::Acquire)
+            + self.run_context.ends.len()
+            + self.run_context.parting.load(Ordering::Acquire)
     }
 }

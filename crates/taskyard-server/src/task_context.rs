@@ -16,7 +16,7 @@ use std::sync::Arc;
 use taskyard_core::store::ParentResult;
 use taskyard_core::{Client, Result, TaskId, Token};
 
-pub(crate) use current::{enter, install_slots};
+pub(crate) use current::{enter, install};
 pub use cursor::{Cursor, Ranges};
 
 use crate::attempt::Attempt;
@@ -72,7 +72,7 @@ impl TaskContext {
     /// Returns the size limits of results, context and log lines.
     #[must_use]
     pub fn limits(&self) -> taskyard_core::Limits {
-        self.0.engine.limits()
+        self.0.run_context.limits()
     }
 
     /// Returns the time limit of this attempt; `None` without a limit.
@@ -119,7 +119,7 @@ impl TaskContext {
     /// # Errors
     /// The store's errors, such as [`taskyard_core::Error::Connection`] if the database cannot be reached.
     pub async fn parent_results(&self) -> Result<Vec<ParentResult>> {
-        match &self.0.engine.store {
+        match &self.0.run_context.store {
             Some(store) if self.0.claimed.has_parents => store.parent_results(self.id()).await,
             _ => Ok(Vec::new()),
         }
@@ -128,7 +128,7 @@ impl TaskContext {
     /// Returns the application's value of this type, if one was registered.
     #[must_use]
     pub fn state<T: Any + Clone>(&self) -> Option<T> {
-        self.0.engine.registry.state_of()
+        self.0.run_context.registry.state_of()
     }
 
     /// Returns the application's value of this type.
@@ -147,7 +147,17 @@ impl TaskContext {
 
     /// Returns the client of this server, to add, await and control other tasks: `context.client().add(call).await?` in
     /// an async body; in a blocking body, pass the same future to `Handle::current().block_on(..)`
-    /// ([`tokio::runtime::Handle`]). Tasks that a body adds by `add_later` may be written after the end of the body.
+    /// ([`tokio::runtime::Handle`]).
+    ///
+    /// The attempt's success is stored only once the tasks are stored that its body has added without awaiting them (`add_later`): a
+    /// crash in between runs the task again. An addition that is refused fails the attempt, with an error that names the added task,
+    /// unless the body has asked for its outcome itself ([`TaskRef::stored`](taskyard_core::TaskRef::stored)). The attempt's time
+    /// limit includes this wait. A failed attempt waits for five seconds at most; one that is cancelled, stopped, out of time or given
+    /// back does not wait. The log names the additions that are not stored by then.
+    ///
+    /// This holds for every client that the body itself uses (where [`Self::current`] is this attempt), and for this client also in
+    /// tasks and threads that the body has started, until the body ends. Additions that a spawned task makes after the body's end are
+    /// not waited for, and neither are those of a body that ends its attempt in a transaction of its own (`complete_in`).
     ///
     /// # Panics
     /// In a run without a database (`run_inline`); see [`Self::try_client`].
@@ -159,7 +169,7 @@ impl TaskContext {
     /// Returns the client; `None` in a run without a database.
     #[must_use]
     pub fn try_client(&self) -> Option<&Client> {
-        self.0.engine.client.as_ref()
+        self.0.client()
     }
 
     /// Runs `f` as part of this task, so that [`Self::current`] and logs work on a thread that the task has started.

@@ -17,7 +17,7 @@ use taskyard_core::Failure;
 /// The reason why an attempt did not return a result.
 #[derive(Clone)]
 pub struct TaskError {
-    pub(crate) wish: Wish,
+    pub(crate) directive: RetryDirective,
     failure: Failure,
     /// Further type names that retry policies match.
     also: Vec<String>,
@@ -28,7 +28,7 @@ const CAUSES_MAX: usize = 100;
 
 /// The retry behaviour that the body requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum RetryDirective {
     /// Follow the task's retry policy.
     Policy,
     /// Run again after this pause, if a retry is left.
@@ -45,20 +45,20 @@ impl TaskError {
     /// Fails the attempt. The task runs again after `pause` if a retry is left.
     #[must_use]
     pub fn retry_after(pause: Duration, message: impl Into<String>) -> Self {
-        Self { wish: Wish::After(pause), failure: Failure::new("Retry", message), also: Vec::new() }
+        Self { directive: RetryDirective::After(pause), failure: Failure::new("Retry", message), also: Vec::new() }
     }
 
     /// Fails the task without further retries.
     #[must_use]
     pub fn fail(message: impl Into<String>) -> Self {
-        Self { wish: Wish::Never, failure: Failure::new("Fail", message), also: Vec::new() }
+        Self { directive: RetryDirective::Never, failure: Failure::new("Fail", message), also: Vec::new() }
     }
 
     /// Runs the task again after `pause` without consuming a retry.
     #[must_use]
     pub fn snooze(pause: Duration) -> Self {
         Self {
-            wish: Wish::Snooze(pause),
+            directive: RetryDirective::Snooze(pause),
             failure: Failure::new("Snooze", format!("snoozed for {pause:?}")),
             also: Vec::new(),
         }
@@ -67,7 +67,7 @@ impl TaskError {
     /// Fails the attempt with this error type and message; the retry policy decides what follows.
     #[must_use]
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { wish: Wish::Policy, failure: Failure::new(error_type, message), also: Vec::new() }
+        Self { directive: RetryDirective::Policy, failure: Failure::new(error_type, message), also: Vec::new() }
     }
 
     /// Replaces the name of the error's type, which retry policies match.
@@ -88,7 +88,7 @@ impl TaskError {
     /// [`Self::snooze`]) is unchanged.
     #[must_use]
     pub fn without_retry(self) -> Self {
-        if self.wish == Wish::Policy { self.wishing(Wish::Never) } else { self }
+        if self.directive == RetryDirective::Policy { self.with_directive(RetryDirective::Never) } else { self }
     }
 
     /// Converts to a `std::error::Error`, for a function that returns `anyhow::Error`, `Box<dyn Error + Send + Sync>`
@@ -129,17 +129,23 @@ impl TaskError {
 
     /// Fails the attempt with `failure`; the retry policy decides what follows.
     pub(crate) fn of(failure: Failure) -> Self {
-        Self { wish: Wish::Policy, failure, also: Vec::new() }
+        Self { directive: RetryDirective::Policy, failure, also: Vec::new() }
     }
 
     /// Replaces the requested retry behaviour.
-    pub(crate) fn wishing(self, wish: Wish) -> Self {
-        Self { wish, ..self }
+    pub(crate) fn with_directive(self, directive: RetryDirective) -> Self {
+        Self { directive, ..self }
+    }
+
+    /// Replaces the message.
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        self.failure.message = message;
+        self
     }
 
     pub(crate) fn cancelled() -> Self {
         Self {
-            wish: Wish::Cancelled,
+            directive: RetryDirective::Cancelled,
             failure: Failure::new("Cancelled", "the task was asked to end"),
             also: Vec::new(),
         }
@@ -182,7 +188,7 @@ where
         }
         let traceback = chain(error.as_ref());
         let failure = Failure { error_type: name.to_owned(), message: error.to_string(), traceback };
-        Self { wish: Wish::Policy, failure, also: Vec::new() }
+        Self { directive: RetryDirective::Policy, failure, also: Vec::new() }
     }
 }
 
@@ -269,17 +275,20 @@ mod tests {
         let failure = TaskError::retry_after(pause, "busy").into_error();
         assert_eq!((failure.to_string().as_str(), failure.error_type()), ("busy", "Retry"));
         let error = TaskError::from(failure.clone());
-        assert_eq!((error.wish, error.message(), error.traceback()), (Wish::After(pause), "busy", None));
+        assert_eq!((error.directive, error.message(), error.traceback()), (RetryDirective::After(pause), "busy", None));
         let error = TaskError::from(Around(failure));
-        assert_eq!((error.wish, error.error_type(), error.message()), (Wish::After(pause), "Retry", "cannot send"));
+        assert_eq!(
+            (error.directive, error.error_type(), error.message()),
+            (RetryDirective::After(pause), "Retry", "cannot send")
+        );
         assert_eq!(error.traceback(), Some("cannot send\ncaused by: busy"));
         let error = TaskError::from(Around(
             parse().unwrap_err().without_retry().with_traceback("bad\ncaused by: x").into_error(),
         ));
-        assert_eq!((error.wish, error.error_type()), (Wish::Never, "core::num::error::ParseIntError"));
+        assert_eq!((error.directive, error.error_type()), (RetryDirective::Never, "core::num::error::ParseIntError"));
         assert_eq!(error.traceback(), Some("cannot send\ncaused by: invalid digit found in string\ncaused by: x"));
         let boxed: Box<dyn StdError + Send + Sync> = TaskError::cancelled().into_error().into();
-        assert_eq!(TaskError::from(boxed).without_retry().wish, Wish::Cancelled);
+        assert_eq!(TaskError::from(boxed).without_retry().directive, RetryDirective::Cancelled);
     }
 
     #[test]

@@ -10,11 +10,11 @@ mod ageing;
 mod apart;
 mod aside;
 pub(crate) mod deaths;
-mod holdings;
 mod kinds;
 mod parked;
 mod prune;
 mod ranges;
+mod reconcile;
 mod rescue;
 mod schedules;
 mod timers;
@@ -42,7 +42,7 @@ pub(crate) async fn run(state: Arc<State>) {
         () = schedules::run(&state) => {}
         () = aside::run(&state) => {}
         () = aside::note(&state) => {}
-        () = holdings::run(&state) => {}
+        () = reconcile::run(&state) => {}
         // A draining server leaves this to others: it needs every connection for the tasks that are ending.
         () = state.reached(Phase::Draining) => {}
     }

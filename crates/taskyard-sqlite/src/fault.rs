@@ -1,6 +1,6 @@
 //! Maps SQLite's errors to `taskyard_core::Error`.
 //!
-//! Operations work with [`Fault`], so that `?` accepts both SQLite's errors and those of this crate; [`Place::error`]
+//! Operations work with [`Fault`], so that `?` accepts both SQLite's errors and those of this crate; [`FileContext::error`]
 //! converts it to an [`Error`] that names the file. No message contains SQL or values.
 
 use std::path::{Path, PathBuf};
@@ -65,12 +65,12 @@ impl Fault {
 
 /// The database file that errors name.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FileContext {
     /// Absolute path of the file.
     pub(crate) path: PathBuf,
 }
 
-impl Place {
+impl FileContext {
     /// Returns the error for the caller.
     pub(crate) fn error(&self, fault: Fault) -> Error {
         let error = match fault {

@@ -5,7 +5,7 @@
 //! to one writer ([`thread::writer`]), which runs all waiting operations in one transaction and replies after the
 //! commit; reads to readers ([`thread::reader`]), which never wait for it. The operations on the rows are in [`ops`],
 //! the transitions of a task between states in [`task`]. Processes on the same file wake each other through a small
-//! file beside it ([`wake`]).
+//! file beside it ([`wake_file`]).
 //!
 //! # Invariants
 //! - WAL, `synchronous=FULL`: what was acknowledged is on disk.
@@ -34,7 +34,7 @@ mod sql;
 mod store;
 mod task;
 mod thread;
-mod wake;
+mod wake_file;
 
 pub use options::Options;
 pub use store::SqliteStore;

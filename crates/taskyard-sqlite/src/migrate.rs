@@ -15,7 +15,7 @@ use crate::connection;
 use crate::fault::{Fault, Outcome};
 use crate::file;
 use crate::sql::sql;
-use crate::thread::patience::Patience;
+use crate::thread::lock_backoff::LockBackoff;
 use crate::thread::writer::Writer;
 
 /// A step of the schema.
@@ -132,13 +132,13 @@ pub(crate) fn run(writer: &mut Writer, views: bool) -> Result<MigrationReport> {
     Ok(report)
 }
 
-/// Repeats `work` while another process holds the lock, up to the deadline of [`Patience`].
+/// Repeats `work` while another process holds the lock, up to the deadline of [`LockBackoff`].
 fn patiently<T>(writer: &mut Writer, mut work: impl FnMut(&mut Writer) -> Outcome<T>) -> Result<T> {
-    let mut patience = Patience::since(Instant::now());
+    let mut backoff = LockBackoff::since(Instant::now());
     loop {
         match work(writer) {
-            Err(fault) if fault.is_busy() && patience.pause() => {}
-            outcome => return outcome.map_err(|fault| writer.place.error(fault)),
+            Err(fault) if fault.is_busy() && backoff.pause() => {}
+            outcome => return outcome.map_err(|fault| writer.file_context.error(fault)),
         }
     }
 }

@@ -67,7 +67,7 @@ mod tests {
             sql!("task/done"),
             sql!("task/save"),
             sql!("task/get"),
-            sql!("task/glance"),
+            sql!("task/snapshot"),
             sql!("attempt/after"),
             sql!("task/list"),
             sql!("task/select"),

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use taskyard_core::notifications::Notifications;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::*;
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
-use taskyard_core::wake::Bells;
 use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, Store, TaskId, Timestamp, Token};
 
 use crate::identity::OpenedFile;
@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::thread::reader::Readers;
 use crate::thread::tx::Tx;
 use crate::thread::writer::{self, WriterHandle};
-use crate::wake::Wake;
+use crate::wake_file::WakeFile;
 use crate::{file, migrate};
 
 /// The store in one SQLite file, created by [`SqliteStore::open`] and shared as `Arc<dyn Store>`.
@@ -27,8 +27,8 @@ use crate::{file, migrate};
 pub struct SqliteStore {
     path: PathBuf,
     options: Options,
-    bells: Arc<Bells>,
-    wake: Arc<Mutex<Option<Wake>>>,
+    notifications: Arc<Notifications>,
+    wake_file: Arc<Mutex<Option<WakeFile>>>,
     file: Arc<OpenedFile>,
     walk: Arc<Mutex<Walk>>,
     writer: WriterHandle,
@@ -64,16 +64,16 @@ impl SqliteStore {
         let located = tokio::task::spawn_blocking(locate)
             .await
             .map_err(|error| Error::Database(format!("opening the file was cancelled: {error}")))??;
-        let bells = Arc::<Bells>::default();
-        let wake = Arc::<Mutex<Option<Wake>>>::default();
+        let notifications = Arc::<Notifications>::default();
+        let wake_file = Arc::<Mutex<Option<WakeFile>>>::default();
         let path = located.path.clone();
         let file = Arc::new(OpenedFile::new(located));
-        let writer = writer::start(Arc::clone(&file), Arc::clone(&bells), Arc::clone(&wake))?;
+        let writer = writer::start(Arc::clone(&file), Arc::clone(&notifications), Arc::clone(&wake_file))?;
         let readers = Readers::new(Arc::clone(&file));
-        let store = Self { path, options, bells, wake, file, walk: Arc::default(), writer, readers };
+        let store = Self { path, options, notifications, wake_file, file, walk: Arc::default(), writer, readers };
         let check = store.writer.chore(|writer| {
             let checked = writer.open(false).and_then(|()| writer.prepare());
-            checked.map_err(|fault| writer.place.error(fault))
+            checked.map_err(|fault| writer.file_context.error(fault))
         });
         match check.await {
             // The file is not migrated yet, or is locked at the moment: neither is a reason to refuse it.
@@ -106,12 +106,12 @@ impl Store for SqliteStore {
         self.path.display().to_string()
     }
 
-    fn bells(&self) -> &Bells {
-        &self.bells
+    fn notifications(&self) -> &Notifications {
+        &self.notifications
     }
 
     fn hears_others(&self) -> bool {
-        self.wake.lock().is_ok_and(|wake| wake.as_ref().is_some_and(Wake::hears))
+        self.wake_file.lock().is_ok_and(|wake_file| wake_file.as_ref().is_some_and(WakeFile::hears))
     }
 
     fn lost(&self) -> Option<Error> {
@@ -190,9 +190,9 @@ impl Store for SqliteStore {
         self.readers.read(move |read| ops::get::children(read, id, limit)).await
     }
 
-    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>> {
         let asked = asked.to_vec();
-        self.readers.read(move |read| ops::glance::glance(read, &asked)).await
+        self.readers.read(move |read| ops::snapshots::snapshots(read, &asked)).await
     }
 
     async fn cancel_because(&self, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>> {
@@ -247,9 +247,9 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::queue::set_paused(tx, &queue, paused)).await
     }
 
-    async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
+    async fn set_limit(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
         let queue = queue.to_owned();
-        self.writer.write(move |tx| ops::queue::set_concurrency(tx, &queue, running_max)).await
+        self.writer.write(move |tx| ops::queue::set_limit(tx, &queue, running_max)).await
     }
 
     async fn set_rate(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
@@ -288,7 +288,7 @@ impl Store for SqliteStore {
     }
 
     async fn check_writes(&self) -> Result<()> {
-        self.writer.chore(|writer| writer.place.check_space()).await?;
+        self.writer.chore(|writer| writer.file_context.check_space()).await?;
         // Fails while another program holds a lock on the file.
         self.writer.write(|_| Ok(())).await
     }

@@ -1,7 +1,7 @@
-//! A task inside a write transaction: its row ([`row`]), its transitions between states ([`moves`]), its parents and
-//! children ([`family`]), its attempts ([`history`]).
+//! A task inside a write transaction: its row ([`row`]), its transitions between states ([`transitions`]), its parents and
+//! children ([`dependents`]), its attempts ([`history`]).
 
-pub(crate) mod family;
+pub(crate) mod dependents;
 pub(crate) mod history;
-pub(crate) mod moves;
 pub(crate) mod row;
+pub(crate) mod transitions;

@@ -4,9 +4,9 @@
 //! - [`reader`]: two per store, started on first use; they never wait for the writer.
 //! - [`tx`]: the view of a write transaction that operations get.
 
+mod file_lifecycle;
 mod job;
-mod keep;
-pub(crate) mod patience;
+pub(crate) mod lock_backoff;
 pub(crate) mod reader;
 pub(crate) mod tx;
 pub(crate) mod writer;

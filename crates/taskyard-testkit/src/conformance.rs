@@ -22,13 +22,12 @@
 
 #![allow(clippy::unwrap_used, reason = "the cases are tests: what they unwrap is what they assert")]
 
+mod harness;
 mod invariants;
-mod yard;
 
 mod adding;
 mod ageing;
 mod attempts;
-mod bells;
 mod claiming;
 mod clock;
 mod context;
@@ -40,12 +39,12 @@ mod encodings;
 mod ends_aside;
 mod expiry;
 mod fencing;
-mod glances;
 mod graphs;
 mod held;
 mod kinds;
 mod listing;
 mod logs;
+mod notifications;
 mod parents_added;
 mod parents_finish;
 mod parking;
@@ -61,6 +60,7 @@ mod retrying;
 mod schedules;
 mod schema;
 mod servers;
+mod snapshots;
 mod status;
 mod timers;
 mod unique;
@@ -71,8 +71,8 @@ use std::time::Duration;
 
 use taskyard_core::Store;
 
+pub use harness::{Harness, TestServer};
 pub use invariants::check_invariants;
-pub use yard::{TestServer, Yard};
 
 /// Time limit of a case: a case that waits for an event that never comes fails instead of hanging.
 const CASE_SECONDS_MAX: u64 = 180;
@@ -114,7 +114,7 @@ where
     runtime.block_on(async {
         let fixture = factory().await;
         let all = async {
-            dispatch(subject, case, Yard::new(Arc::clone(&fixture.store))).await;
+            dispatch(subject, case, Harness::new(Arc::clone(&fixture.store))).await;
             // The only case that closes its store has checked the invariants before.
             if !matches!(fixture.store.status().await, Err(taskyard_core::Error::ShutDown(_))) {
                 check_invariants(&fixture.store).await;
@@ -130,9 +130,9 @@ where
 
 macro_rules! dispatch_by_name {
     ([] $($subject:ident { $($case:ident)* })*) => {
-        async fn dispatch(subject: &str, case: &str, yard: Yard) {
+        async fn dispatch(subject: &str, case: &str, harness: Harness) {
             match (subject, case) {
-                $($((stringify!($subject), stringify!($case)) => Box::pin($subject::$case(yard)).await,)*)*
+                $($((stringify!($subject), stringify!($case)) => Box::pin($subject::$case(harness)).await,)*)*
                 _ => unreachable!("the list names {subject}::{case}"),
             }
         }

@@ -138,6 +138,6 @@ pub fn request(server: ServerId, limit: usize) -> ClaimRequest {
         queues: None,
         limit,
         alone: false,
-        place: None,
+        cursor: None,
     }
 }

@@ -94,7 +94,7 @@ macro_rules! __conformance_list {
                 records_are_fenced_too
                 closing_a_claim_leaves_nothing_to_rescue
             }
-            glances {
+            snapshots {
                 it_follows_a_task_through_its_life
                 waiting_ones_say_why
                 only_unknown_attempts_are_told_and_the_last
@@ -510,7 +510,7 @@ macro_rules! __conformance_list {
                 nothing_that_writes_is_run
                 a_wrong_statement_is_a_sentence
             }
-            bells {
+            notifications {
                 work_rings_when_something_can_be_claimed
                 work_rings_for_children_timers_and_queues
                 work_rings_when_a_timer_came_nearer

@@ -15,8 +15,8 @@ mod checks;
 mod claim;
 mod control;
 mod db;
+mod dependents;
 mod explore;
-mod family;
 mod finish;
 mod invariants;
 mod kinds;
@@ -32,13 +32,13 @@ pub use add::{AddError, Addition, Hold, Start};
 pub use claim::{ClaimAnswer, ClaimAsk, ClaimedTask};
 pub use control::Control;
 pub use db::{
-    AttemptRow, Cascade, Claim, Db, Deadline, DeadlineWhat, Edge, Fate, Key, Lane, Queue, Ready, Server, Signal, Task,
-    Waiting,
+    AttemptRow, Cascade, Claim, Db, Deadline, DeadlineWhat, Edge, Key, Lane, ParentEvent, Queue, Ready, Server, Signal,
+    Task, Waiting,
 };
 pub use explore::{Report, Trace, explore};
 pub use finish::{Outcome, Reply, Writer};
 pub use names::{Blame, ClaimNo, KeyNo, QueueNo, ServerNo, TaskNo, Token};
-pub use queues::QueueFigures;
+pub use queues::QueueStats;
 pub use rules::{Guard, Rules};
 pub use servers::BeatAnswer;
 pub use setups::{Setup, sound_setups};

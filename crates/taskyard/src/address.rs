@@ -8,7 +8,7 @@ mod sqlite;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use taskyard_core::conceal::{credentials_at, password_at, password_line_at};
+use taskyard_core::redact::{credentials_at, password_at, password_line_at};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result, Store};
 

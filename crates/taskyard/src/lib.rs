@@ -25,8 +25,9 @@
 pub mod __private;
 mod address;
 mod task_set;
-mod yard;
+mod taskyard;
 
+pub use taskyard::{State, Taskyard};
 pub use taskyard_core::client::{
     Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, PendingTask, Progress, Schedule,
     ScheduleAdded, TaskRef, Watch, id_ranges,
@@ -50,7 +51,6 @@ pub use taskyard_server::{
     Amount, Cursor, ExitReason, LiveConfig, ProgressTracker, Ranges, Registry, ServerConfig, ServerExit, ServerHandle,
     ServerStatus, TaskContext, TaskDef, TaskError, TaskFailure, TaskLogLayer,
 };
-pub use yard::{State, Taskyard};
 
 // For the `taskyard` command, the Python package and tests: the stores' trait and the parts that servers consist of.
 // Not public; may change with any version.
@@ -59,9 +59,9 @@ pub use address::{DatabaseKind, check_address, check_place, database_kind, is_me
 #[doc(hidden)]
 pub use taskyard_core::Store;
 #[doc(hidden)]
-pub use taskyard_core::conceal::conceal;
-#[doc(hidden)]
 pub use taskyard_core::payload::shown;
+#[doc(hidden)]
+pub use taskyard_core::redact::redact;
 #[doc(hidden)]
 pub use taskyard_core::settings::{self, SETTINGS, Setting};
 #[doc(hidden)]

@@ -9,15 +9,15 @@ use taskyard::{
     Call, Error, OnParentFailure, RetryPolicy, State, TaskContext, TaskError, TaskRef, TaskState, Taskyard, local, task,
 };
 
-struct Yard {
+struct Harness {
     queue: Taskyard,
     _directory: tempfile::TempDir,
 }
 
-async fn yard() -> Yard {
+async fn harness() -> Harness {
     let directory = tempfile::tempdir().unwrap();
     let queue = Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await.unwrap();
-    Yard { queue: queue.state(Arc::new(AtomicU32::new(0))), _directory: directory }
+    Harness { queue: queue.state(Arc::new(AtomicU32::new(0))), _directory: directory }
 }
 
 /// Adds two numbers.
@@ -97,18 +97,18 @@ fn bodies_run_where_they_are_declared_to() {
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("the application's").build().unwrap();
     let outcome = runtime.block_on(async {
         tokio::spawn(async {
-            let yard = yard().await;
-            let _server = yard.queue.serve().await.unwrap();
-            let local = yard.queue.add(stays(4)).await.unwrap();
+            let harness = harness().await;
+            let _server = harness.queue.serve().await.unwrap();
+            let local = harness.queue.add(stays(4)).await.unwrap();
             assert_eq!(local.wait().await.unwrap(), 5);
-            let shared = yard.queue.add(where_it_runs()).await.unwrap().wait().await.unwrap();
-            let blocking = yard.queue.add(blocks(1)).await.unwrap().wait().await.unwrap();
+            let shared = harness.queue.add(where_it_runs()).await.unwrap().wait().await.unwrap();
+            let blocking = harness.queue.add(blocks(1)).await.unwrap().wait().await.unwrap();
             // A blocking task that waits in an async call is dropped there.
             let long =
-                yard.queue.add(blocks(u32::MAX).timeout(Duration::from_millis(50)).max_retries(0)).await.unwrap();
+                harness.queue.add(blocks(u32::MAX).timeout(Duration::from_millis(50)).max_retries(0)).await.unwrap();
             let error = long.wait().await.unwrap_err();
             assert!(matches!(error, Error::TaskFailed { error_type, .. } if error_type == "TimeoutError"));
-            (yard, shared, blocking)
+            (harness, shared, blocking)
         })
         .await
         .unwrap()
@@ -121,30 +121,30 @@ fn bodies_run_where_they_are_declared_to() {
 /// Calls stored before the function was renamed are run by it.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_earlier_kinds_are_run() {
-    let yard = yard().await;
+    let harness = harness().await;
     for kind in ["stable::name", "old::name", "older"] {
-        let task = yard.queue.add(Call::<String>::new(kind, &())).await.unwrap();
-        assert_eq!(yard.queue.drain().await.unwrap(), 1, "{kind}");
+        let task = harness.queue.add(Call::<String>::new(kind, &())).await.unwrap();
+        assert_eq!(harness.queue.drain().await.unwrap(), 1, "{kind}");
         assert_eq!(task.wait().await.unwrap(), "renamed");
         assert_eq!(task.record().await.unwrap().kind, kind);
     }
-    assert_eq!(yard.queue.add(renamed()).await.unwrap().record().await.unwrap().kind, "stable::name");
+    assert_eq!(harness.queue.add(renamed()).await.unwrap().record().await.unwrap().kind, "stable::name");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_keeps_its_options_and_gives_a_typed_result() {
-    let yard = yard().await;
-    let sum = yard.queue.add(add(1, 2)).await.unwrap();
+    let harness = harness().await;
+    let sum = harness.queue.add(add(1, 2)).await.unwrap();
     let record = sum.record().await.unwrap();
     assert_eq!(record.kind, "tasks::add");
     assert_eq!((record.queue.as_str(), record.priority, record.retry.max_retries), ("sums", -3, 7));
     assert_eq!((record.timeout_ms, record.tags), (Some(300_000), vec!["math".to_owned()]));
     assert_eq!(record.payload, br#"{"args":[1,2],"kwargs":{}}"#);
 
-    let upper = yard.queue.add(blocking_upper("straße\0".into())).await.unwrap();
-    let empty = yard.queue.add(nothing()).await.unwrap();
-    let stable: TaskRef<String> = yard.queue.add(renamed()).await.unwrap().typed();
-    assert_eq!(yard.queue.drain().await.unwrap(), 4);
+    let upper = harness.queue.add(blocking_upper("straße\0".into())).await.unwrap();
+    let empty = harness.queue.add(nothing()).await.unwrap();
+    let stable: TaskRef<String> = harness.queue.add(renamed()).await.unwrap().typed();
+    assert_eq!(harness.queue.drain().await.unwrap(), 4);
     let total: i64 = sum.wait().await.unwrap();
     assert_eq!((total, upper.wait().await.unwrap().as_str()), (3, "STRASSE\0"));
     empty.wait().await.unwrap();
@@ -167,28 +167,28 @@ async fn a_task_may_be_declared_inside_a_function_and_two_of_one_name_are_two() 
         }
         inner()
     }
-    let yard = yard().await;
-    let (first, second) = (yard.queue.add(one()).await.unwrap(), yard.queue.add(two()).await.unwrap());
-    yard.queue.drain().await.unwrap();
+    let harness = harness().await;
+    let (first, second) = (harness.queue.add(one()).await.unwrap(), harness.queue.add(two()).await.unwrap());
+    harness.queue.drain().await.unwrap();
     assert_eq!((first.wait().await.unwrap(), second.wait().await.unwrap()), (1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closure_travels_with_its_captures() {
-    let yard = yard().await;
+    let harness = harness().await;
     let (name, factor) = ("ada".to_owned(), 3_usize);
     let call = local!(|name: String, factor: usize| async move { Ok::<usize, TaskError>(name.len() * factor) });
-    let reference: TaskRef<usize> = yard.queue.add(call).await.unwrap();
+    let reference: TaskRef<usize> = harness.queue.add(call).await.unwrap();
     assert!(reference.record().await.unwrap().kind.starts_with("tasks::local-"));
-    yard.queue.drain().await.unwrap();
+    harness.queue.drain().await.unwrap();
     assert_eq!(reference.wait().await.unwrap(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn states_context_and_progress() {
-    let yard = yard().await;
+    let harness = harness().await;
     let counter = Arc::new(AtomicU32::new(0));
-    let queue = yard.queue.clone().state(Arc::clone(&counter));
+    let queue = harness.queue.clone().state(Arc::clone(&counter));
     let server = queue.serve().await.unwrap();
     let reference = queue.add(count_up(5)).await.unwrap();
     assert_eq!(reference.wait().await.unwrap(), 5);
@@ -200,9 +200,9 @@ async fn states_context_and_progress() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_and_dead_letters() {
-    let yard = yard().await;
+    let harness = harness().await;
     let counter = Arc::new(AtomicU32::new(0));
-    let queue = yard.queue.clone().state(Arc::clone(&counter));
+    let queue = harness.queue.clone().state(Arc::clone(&counter));
     let quick = RetryPolicy { backoff_ms: 1, max_retries: 2, ..RetryPolicy::default() };
     let server = queue.serve().await.unwrap();
     let third = queue.add(fails_until(3).retry(quick.clone())).await.unwrap();
@@ -235,23 +235,23 @@ async fn retries_and_dead_letters() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_runs_inline_without_a_database() {
-    let yard = yard().await;
-    assert_eq!(yard.queue.run_inline(add(20, 22)).await.unwrap(), 42);
-    assert_eq!(yard.queue.run_inline(blocking_upper("x".into())).await.unwrap(), "X");
-    assert_eq!(yard.queue.store().status().await.unwrap().by_state, [0; 7]);
+    let harness = harness().await;
+    assert_eq!(harness.queue.run_inline(add(20, 22)).await.unwrap(), 42);
+    assert_eq!(harness.queue.run_inline(blocking_upper("x".into())).await.unwrap(), "X");
+    assert_eq!(harness.queue.store().status().await.unwrap().by_state, [0; 7]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_is_carried_out_at_the_call() {
-    let yard = yard().await;
-    let task = yard.queue.add_later(add(1, 1)).unwrap();
+    let harness = harness().await;
+    let task = harness.queue.add_later(add(1, 1)).unwrap();
     // Not awaited, and directly after the addition: the task is cancelled all the same.
     drop(task.cancel());
     assert!(matches!(task.wait().await.unwrap_err(), Error::TaskCancelled(_)));
     let error = task.cancel().await.unwrap_err();
     assert!(matches!(error, Error::WrongState { state: TaskState::Cancelled, .. }), "{error}");
     assert!(matches!(task.stop().await.unwrap_err(), Error::WrongState { .. }));
-    let unknown: TaskRef = yard.queue.get(taskyard::TaskId::generate());
+    let unknown: TaskRef = harness.queue.get(taskyard::TaskId::generate());
     assert!(matches!(unknown.wait().await.unwrap_err(), Error::NotFound(_)));
     assert!(matches!(unknown.cancel().await.unwrap_err(), Error::NotFound(_)));
     assert!(matches!(unknown.logs().await.unwrap_err(), Error::NotFound(_)));
@@ -260,34 +260,34 @@ async fn control_is_carried_out_at_the_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_is_refused_at_the_call() {
-    let yard = yard().await;
-    let refused = |call| yard.queue.add_later::<i64>(call).unwrap_err().code();
+    let harness = harness().await;
+    let refused = |call| harness.queue.add_later::<i64>(call).unwrap_err().code();
     assert_eq!(refused(add(1, 2).queue("")), "invalid_argument");
     assert_eq!(refused(add(1, 2).queue("x".repeat(256))), "over_limit");
     assert_eq!(refused(add(1, 2).name("line\nbreak")), "invalid_argument");
     assert_eq!(refused(add(1, 2).delay(Duration::from_secs(u64::MAX / 2))), "invalid_argument");
     assert_eq!(refused(add(1, 2).context(&[1])), "not_representable");
-    let large = yard.queue.add(blocking_upper("x".repeat(1 << 20))).await.unwrap_err();
+    let large = harness.queue.add(blocking_upper("x".repeat(1 << 20))).await.unwrap_err();
     assert!(large.to_string().contains("arguments_bytes_max"), "{large}");
     // Both limits use units that the caller does not see, but the errors name the caller's sizes.
-    let bytes = yard.queue.add(keep(vec![200; 300_000])).await.unwrap_err().to_string();
+    let bytes = harness.queue.add(keep(vec![200; 300_000])).await.unwrap_err().to_string();
     assert!(
         bytes.contains("arguments take 1200024 bytes as JSON") && bytes.contains("300000 bytes of data"),
         "{bytes}"
     );
     assert!(bytes.contains("in base64 they take 400000"), "{bytes}");
     let nested = (0..70).fold(serde_json::Value::Null, |inner, _| serde_json::json!([inner]));
-    let deep = yard.queue.add(keep_nested(nested)).await.unwrap_err().to_string();
+    let deep = harness.queue.add(keep_nested(nested)).await.unwrap_err().to_string();
     assert!(deep.contains("have 71 levels") && deep.contains("64 levels (setting nesting_max)"), "{deep}");
-    let result = yard.queue.run_inline(make_bytes(300_000)).await.unwrap_err();
+    let result = harness.queue.run_inline(make_bytes(300_000)).await.unwrap_err();
     assert_eq!(result.error_type(), "ResultTooLarge");
     assert!(result.message().contains("result takes 1200001 bytes as JSON"), "{result}");
     assert!(result.message().contains("300000 bytes of data"), "{result}");
 
     // A missing parent is detected by the database; another addition in the same write is not affected.
     let orphan = || add(1, 2).parent_id(taskyard::TaskId::generate());
-    let later = yard.queue.add_later(orphan()).unwrap();
-    let (refused, neighbour) = tokio::join!(yard.queue.add(orphan()), yard.queue.add(add(1, 2)));
+    let later = harness.queue.add_later(orphan()).unwrap();
+    let (refused, neighbour) = tokio::join!(harness.queue.add(orphan()), harness.queue.add(add(1, 2)));
     assert_eq!(refused.unwrap_err().code(), "unknown_parent");
     assert_eq!(later.stored().await.unwrap_err().code(), "unknown_parent");
     neighbour.unwrap();
@@ -295,24 +295,24 @@ async fn what_cannot_be_stored_is_refused_at_the_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unique_keys_give_the_existing_task() {
-    let yard = yard().await;
-    let first = yard.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
-    let second = yard.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
+    let harness = harness().await;
+    let first = harness.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
+    let second = harness.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
     assert_eq!(second.stored().await.unwrap(), first.id());
     assert_eq!((second.id(), second.existing(), first.existing()), (first.id(), true, false));
     // A child of the duplicate is a child of the existing task.
-    let child = yard.queue.add(nothing().parent(&second)).await.unwrap();
+    let child = harness.queue.add(nothing().parent(&second)).await.unwrap();
     assert_eq!(child.record().await.unwrap().parents, [first.id()]);
-    yard.queue.drain().await.unwrap();
+    harness.queue.drain().await.unwrap();
     child.wait().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_are_one_call_and_wait_for_all() {
-    let yard = yard().await;
-    let sums = yard.queue.add_tasks((0..5_000).map(|number| add(number, 1))).await.unwrap();
-    let last = yard.queue.add(nothing().parents(&sums)).await.unwrap();
-    let server = yard.queue.serve().await.unwrap();
+    let harness = harness().await;
+    let sums = harness.queue.add_tasks((0..5_000).map(|number| add(number, 1))).await.unwrap();
+    let last = harness.queue.add(nothing().parents(&sums)).await.unwrap();
+    let server = harness.queue.serve().await.unwrap();
     last.wait().await.unwrap();
     for (number, sum) in (0_i64..).zip(sums) {
         assert_eq!(sum.wait().await.unwrap(), number + 1);
@@ -323,9 +323,9 @@ async fn many_are_one_call_and_wait_for_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_client_refuses() {
-    let yard = yard().await;
-    let task = yard.queue.add(add(1, 2)).await.unwrap();
-    yard.queue.close(Duration::from_secs(5)).await.unwrap();
+    let harness = harness().await;
+    let task = harness.queue.add(add(1, 2)).await.unwrap();
+    harness.queue.close(Duration::from_secs(5)).await.unwrap();
     task.stored().await.unwrap();
-    assert_eq!(yard.queue.add(add(1, 2)).await.unwrap_err().code(), "shut_down");
+    assert_eq!(harness.queue.add(add(1, 2)).await.unwrap_err().code(), "shut_down");
 }

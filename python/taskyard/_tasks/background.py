@@ -8,9 +8,11 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from .. import _codec, _resolve
+from .._worker._threads import Threads
 from ..errors import InvalidArgument
-from ..worker._threads import Threads
 from .base import Task
+
+__all__ = ["BackgroundTask"]
 
 _threads = Threads()
 
@@ -42,10 +44,10 @@ class BackgroundTask(Task):
     def seen_plain(cls, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> BackgroundTask:
         """Returns the object of a task whose payload is plain JSON. Arguments that a worker would refuse can be read,
         and ``execute`` raises."""
-        from ..worker import _fit
+        from .._worker import _validation
 
         try:
-            return cls.seen(function, *_fit.arguments(function, _codec.Payload(args, kwargs, False, None)))
+            return cls.seen(function, *_validation.arguments(function, _codec.Payload(args, kwargs, False, None)))
         except Exception as error:
             made = cls.seen(function, args, kwargs)
             object.__setattr__(made, "_refused", error)

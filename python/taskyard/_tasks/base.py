@@ -17,6 +17,8 @@ from .status import TaskError, TaskStatus
 if TYPE_CHECKING:
     from .claim import Claim
 
+__all__ = ["Known", "Task", "attributes_of", "is_task_class", "kind_of", "known_of", "slots_of"]
+
 T = TypeVar("T")
 
 

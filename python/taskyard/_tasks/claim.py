@@ -1,7 +1,7 @@
 """A task that this process has claimed by ``dequeue``: its lease, its run, and its end.
 
 A claim is ended once. Requesting the same end again returns the outcome of the first; any other end comes too late.
-Read next: ``held.py``.
+Read next: ``pull_server.py``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import _codec, _forks, _hooks, _running
+from .. import _additions, _codec, _forks, _hooks, _running
+from .._worker import _ends, _executor
 from ..errors import Fail, Retry, Snooze, TaskInterrupted, WrongState
-from ..worker import _ends, _executor
 from .base import Task, known_of
 from .status import TaskError, TaskStatus, of_state
 
 if TYPE_CHECKING:
-    from .held import Hand
+    from .pull_server import PullWorker
+
+__all__ = ["END_MAX", "Claim", "quietly", "remember", "taken"]
 
 log = logging.getLogger("queued_task")
 
@@ -48,8 +50,8 @@ def remember(claim: Claim) -> None:
 class Claim:
     """A task under a lease of this process."""
 
-    def __init__(self, hand: Hand, running: _running.Running, task: Task) -> None:
-        self.hand = hand
+    def __init__(self, worker: PullWorker, running: _running.Running, task: Task) -> None:
+        self.worker = worker
         self.running = running
         self.task = task
         self.id: str = running.id
@@ -95,10 +97,10 @@ class Claim:
         ``CancelledError`` that was not the caller's own."""
         if self._body is not None and not self._body.done():
             raise WrongState(f"task {self.id} is being executed already")
-        if asyncio.get_running_loop() is not self.hand.loop:
+        if asyncio.get_running_loop() is not self.worker.loop:
             raise WrongState(f"task {self.id} was taken on another event loop", hint="execute it where it was dequeued")
         remember(self)
-        self.hand.begin(self._run(call), self.running)
+        self.worker.begin(self._run(call), self.running)
         body = self._body = self.running.task
         assert body is not None
         try:
@@ -145,7 +147,7 @@ class Claim:
             if inspect.iscoroutinefunction(call):
                 result = await call()
             else:
-                result = await self.hand.on_thread(running, call)
+                result = await self.worker.on_thread(running, call)
                 if inspect.isawaitable(result):
                     result = await result
             if running.bound:
@@ -156,6 +158,12 @@ class Claim:
             error = raised
         if running.is_forked:
             _forks.end(error)
+        if running.additions is not None:
+            try:
+                await _additions.settled(running, error)
+            except BaseException as raised:
+                error = raised
+        running.has_returned = True
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
@@ -163,7 +171,7 @@ class Claim:
                 error = error or raised
         # A caller that was cancelled itself does not wait for threads.
         if running.calls and (isinstance(error, Exception) or (error is not None and running.interrupted is not None)):
-            await _executor.ended(running, lambda: self.hand.has_ended.is_set())
+            await _executor.ended(running, lambda: self.worker.has_ended.is_set())
         running.failed_at = None if error is None else time.monotonic()
         return result, error
 
@@ -177,7 +185,7 @@ class Claim:
         """Ends the task with this result. Returns whether this claim did so. Raises ``NotSerializable`` or
         ``OverLimit`` for a result that cannot be stored."""
         if self._verb is None:
-            settings = self.hand.settings
+            settings = self.worker.settings
             try:
                 data = _codec.encode_result(
                     result, bytes_max=settings["result_bytes_max"], nesting_max=settings["nesting_max"]
@@ -186,7 +194,7 @@ class Claim:
                 # A later `fail` with its text refers to this error.
                 self._raise(error, error, "result")
                 raise
-            state = await self._end("complete", lambda slot: self.hand.channel.returned(slot, data))
+            state = await self._end("complete", lambda slot: self.worker.channel.returned(slot, data))
             if state == "done":
                 known_of(self.task).result = result
             return state == "done"
@@ -197,7 +205,7 @@ class Claim:
         if self._verb is None:
             raised, stage = self._meant(error)
             if isinstance(raised, asyncio.CancelledError) and self.running.interrupted is not None and retry:
-                return await self._end("fail", self.hand.channel.interrupted) is not None
+                return await self._end("fail", self.worker.channel.interrupted) is not None
             if raised is not None and raised is self.raised:
                 raised = raised.with_traceback(self._trace)
             told: tuple[Any, ...] = (TOLD, [], _ends.clean(str(error), _ends.MESSAGE_MAX), None, "policy", 0.0)
@@ -205,7 +213,7 @@ class Claim:
                 told = _ends.describe(raised, stage)
             if not retry:
                 told = (*told[:4], "never", 0.0)
-            state = await self._end("fail", lambda _: self.hand._raised(self.running, told, raised))
+            state = await self._end("fail", lambda _: self.worker.attempts.fail(self.running, told, raised))
             if state is not None:
                 known = known_of(self.task)
                 known.error = TaskError(told[2], told[0], told[3], self.running.attempt)
@@ -235,13 +243,13 @@ class Claim:
             if body is not None and not body.done() and _running.current.get() is not self.running:
                 self.interrupt("release")
                 await asyncio.wait({body}, timeout=END_MAX)
-            return await self._end("requeue", self.hand.channel.recalled) in BACK
+            return await self._end("requeue", self.worker.channel.recalled) in BACK
         return await self._again("requeue") in BACK
 
     def _open(self, verb: str) -> asyncio.Future[str | None]:
         self._verb = verb
         if self._written is None:
-            self._written = self.hand.loop.create_future()
+            self._written = self.worker.loop.create_future()
         return self._written
 
     async def _again(self, verb: str) -> str | None:
@@ -257,7 +265,7 @@ class Claim:
         """Writes the end. Returns the resulting state, or None if it was too late."""
         written, state = self._open(verb), None
         try:
-            state = await self.hand.end(self, say)
+            state = await self.worker.end(self, say)
         finally:
             if not written.done():
                 written.set_result(state)

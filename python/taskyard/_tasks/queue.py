@@ -15,12 +15,12 @@ from .._options import count as whole
 from .._options import seconds as _seconds
 from ..errors import InvalidArgument, TaskNotFound, WrongState
 from ..queued_tasks import QueuedTasks
-from . import held
+from . import pull_server
 from .background import BackgroundTask
 from .base import Known, Task, known_of
 from .claim import Claim, taken
 from .status import TaskError, TaskStatus, of_record
-from .travel import looked_at
+from .task_codec import looked_at
 
 log = logging.getLogger("queued_task")
 R = TypeVar("R")
@@ -228,7 +228,7 @@ class TaskQueue:
         chosen = [queues] if isinstance(queues, str) else None if queues is None else [str(queue) for queue in queues]
         if chosen is None and self.name is not None:
             chosen = [self.name]
-        claims = await (await held.of(engine)).take(count or 1, chosen, wait)
+        claims = await (await pull_server.of(engine)).take(count or 1, chosen, wait)
         for claim in claims:
             await self._look_up(claim)
         if count is not None:
@@ -265,7 +265,7 @@ class TaskQueue:
         claim = known_of(task).claim
         if claim is None:
             raise WrongState(f"{task!r} was not taken by dequeue()")
-        claim.hand.held.own(claim)
+        claim.worker.pull_server.own(claim)
 
     def _engine(self, what: str) -> _port.Engine:
         port = self._tasks._via
@@ -283,9 +283,9 @@ class TaskQueue:
         id = id_text(task)
         mine = taken.get().get(id)
         port = self._tasks._via
-        if mine is not None and mine.hand.held.engine is port:
+        if mine is not None and mine.worker.pull_server.engine is port:
             return mine
-        return held.claim_of(port, id) if isinstance(port, _port.Engine) else None
+        return pull_server.claim_of(port, id) if isinstance(port, _port.Engine) else None
 
     async def complete_task(self, id: Any, result: Any = None) -> bool:
         """Ends a task as COMPLETED with this result. ``id`` is the id, or the task itself.
@@ -356,8 +356,8 @@ class TaskQueue:
 async def _there(claim: Claim, ending: Any) -> bool:
     """Ends a claim on the loop that holds it."""
     ended: Awaitable[bool] = ending
-    if asyncio.get_running_loop() is not claim.hand.loop:
-        ended = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ending, claim.hand.loop))
+    if asyncio.get_running_loop() is not claim.worker.loop:
+        ended = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ending, claim.worker.loop))
     return await asyncio.shield(asyncio.ensure_future(ended))
 
 

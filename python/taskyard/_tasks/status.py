@@ -6,6 +6,8 @@ import dataclasses
 import enum
 from typing import Any
 
+__all__ = ["TaskError", "TaskStatus", "of_record", "of_state"]
+
 
 class TaskStatus(str, enum.Enum):
     """The status of a task, a string enum of lower-case words, in JSON too. ``TaskStatus("Completed")`` accepts any

@@ -11,7 +11,7 @@ use crate::tasks::Proof;
 /// Differences between the ledgers and the database. All must be zero but `runs_repeated`, which "at least once"
 /// permits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct CheckReport {
     /// Number of acknowledged additions.
     pub added: usize,
     /// Number of runs that started.
@@ -30,7 +30,7 @@ pub struct Verdict {
     pub stale_accepted: usize,
 }
 
-impl Verdict {
+impl CheckReport {
     /// Panics unless nothing was lost, invented, decided twice or accepted from a stale run.
     pub fn assert_clean(&self) {
         let faults = [self.lost, self.invented, self.unfinished, self.decided_twice, self.stale_accepted];
@@ -42,9 +42,9 @@ impl Verdict {
 ///
 /// # Errors
 /// `Error::Database` if a ledger cannot be read; any error of reading the database.
-pub async fn check(store: &dyn Store, directory: &Path) -> Result<Verdict> {
+pub async fn check(store: &dyn Store, directory: &Path) -> Result<CheckReport> {
     let events = read_all(directory).map_err(|error| taskyard::Error::Database(error.to_string()))?;
-    let mut verdict = Verdict::default();
+    let mut report = CheckReport::default();
     let (mut adding, mut added) = (HashSet::new(), Vec::new());
     let mut observed: HashMap<TaskId, (String, Option<String>)> = HashMap::new();
     let mut runs: HashMap<TaskId, HashSet<String>> = HashMap::new();
@@ -53,44 +53,44 @@ pub async fn check(store: &dyn Store, directory: &Path) -> Result<Verdict> {
             Event::Adding { task } => drop(adding.insert(task)),
             Event::Added { task } => added.push(task),
             Event::Started { task, token, .. } => {
-                verdict.started += 1;
+                report.started += 1;
                 if !runs.entry(task).or_default().insert(token) {
                     // One claim, two starts: a token must never begin a second run.
-                    verdict.decided_twice += 1;
+                    report.decided_twice += 1;
                 }
             }
             Event::Observed { task, state, result } => {
                 if let Some(before) = observed.insert(task, (state.clone(), result.clone())) {
-                    verdict.decided_twice += usize::from(before != (state, result));
+                    report.decided_twice += usize::from(before != (state, result));
                 }
             }
             Event::Ended { .. } | Event::Refused { .. } | Event::Merged { .. } | Event::Cancelling { .. } => {}
         }
     }
-    verdict.added = added.len();
-    verdict.runs_repeated = runs.values().map(|tokens| tokens.len() - 1).sum();
-    verdict.invented = runs.keys().filter(|task| !adding.contains(task)).count();
+    report.added = added.len();
+    report.runs_repeated = runs.values().map(|tokens| tokens.len() - 1).sum();
+    report.invented = runs.keys().filter(|task| !adding.contains(task)).count();
     for chunk in added.chunks(1_000) {
         for (id, record) in chunk.iter().zip(store.get(chunk).await?) {
             let Some(record) = record else {
-                verdict.lost += 1;
+                report.lost += 1;
                 continue;
             };
             if !record.state.is_final() {
-                verdict.unfinished += 1;
+                report.unfinished += 1;
                 continue;
             }
             let result = record.result.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             if let Some(seen) = observed.get(id) {
-                verdict.decided_twice += usize::from(*seen != (record.state.to_string(), result.clone()));
+                report.decided_twice += usize::from(*seen != (record.state.to_string(), result.clone()));
             }
             if record.state == TaskState::Done {
                 let proof: Option<Proof> = result.as_deref().and_then(|text| serde_json::from_str(text).ok());
-                verdict.stale_accepted += usize::from(proof.is_some_and(|proof| {
+                report.stale_accepted += usize::from(proof.is_some_and(|proof| {
                     proof.attempt != record.attempt || !runs.get(id).is_some_and(|runs| runs.contains(&proof.token))
                 }));
             }
         }
     }
-    Ok(verdict)
+    Ok(report)
 }

@@ -6,6 +6,6 @@
 //! observers the ends that they saw.
 
 pub mod checker;
-pub mod dice;
 pub mod ledger;
+pub mod rng;
 pub mod tasks;

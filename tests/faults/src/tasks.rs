@@ -110,6 +110,17 @@ pub async fn spawn(count: u64, context: TaskContext) -> Result<(), taskyard::Tas
     Ok(())
 }
 
+/// Takes `millis`, adds a child that it does not await, and returns the child's id at once.
+#[task(max_retries = 0)]
+pub async fn leave(millis: u64, context: TaskContext) -> Result<TaskId, taskyard::TaskError> {
+    let (task, token, process) = (context.id(), context.token().to_string(), std::process::id());
+    ledger().write(&[Event::Started { task, attempt: context.attempt(), token: token.clone(), process }]);
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    let child = context.client().add_later(noop(millis).tag("left"))?;
+    ledger().write(&[Event::Ended { task, token, process }]);
+    Ok(child.id())
+}
+
 /// Retries one task and cancels another, through the client of its server.
 #[task(max_retries = 0)]
 pub async fn steer(ended: TaskId, waiting: TaskId, context: TaskContext) -> Result<(), taskyard::TaskError> {

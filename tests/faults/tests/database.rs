@@ -1,11 +1,11 @@
 //! An unavailable database: PostgreSQL crashes and loses its backends under load; no server or client restarts.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-mod arena;
+mod harness;
 
 use std::time::{Duration, Instant};
 
-use arena::Arena;
+use harness::Harness;
 use taskyard::TaskState;
 use taskyard_testkit::postgres::{Cluster, ClusterOptions};
 
@@ -17,19 +17,19 @@ fn durable() -> Cluster {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_immediate_stop_under_load_loses_nothing() {
     let cluster = durable();
-    let mut arena = Arena::postgres(&cluster).await;
-    let mut server = arena.start_server();
-    arena.produce(1_000, |_| 10).await;
+    let mut harness = Harness::postgres(&cluster).await;
+    let mut server = harness.start_server();
+    harness.produce(1_000, |_| 10).await;
     for _ in 0..3 {
-        arena.until_in_flight(server.id(), 10).await;
+        harness.until_in_flight(server.id(), 10).await;
         cluster.stop_immediate();
         cluster.start_again();
         // A producer from before the crash adds with the same client.
-        arena.produce(1_000, |_| 10).await;
+        harness.produce(1_000, |_| 10).await;
     }
-    let verdict = arena.verdict(Duration::from_secs(120)).await;
-    verdict.assert_clean();
-    assert_eq!(verdict.added, 4_000);
+    let report = harness.report(Duration::from_secs(120)).await;
+    report.assert_clean();
+    assert_eq!(report.added, 4_000);
     assert!(!server.has_exited(), "the server had to restart");
 }
 
@@ -37,9 +37,9 @@ async fn an_immediate_stop_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_backend_terminated_in_turn_loses_nothing() {
     let cluster = durable();
-    let mut arena = Arena::postgres(&cluster).await;
-    let mut server = arena.start_server();
-    arena.produce(3_000, |_| 10).await;
+    let mut harness = Harness::postgres(&cluster).await;
+    let mut server = harness.start_server();
+    harness.produce(3_000, |_| 10).await;
     let started = Instant::now();
     let mut terminated = 0;
     while started.elapsed() < Duration::from_secs(5) {
@@ -52,10 +52,10 @@ async fn every_backend_terminated_in_turn_loses_nothing() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(terminated >= 20, "only {terminated} backends were terminated");
-    arena.produce(200, |_| 1).await;
-    let verdict = arena.verdict(Duration::from_secs(120)).await;
-    verdict.assert_clean();
-    assert_eq!(verdict.added, 3_200);
+    harness.produce(200, |_| 1).await;
+    let report = harness.report(Duration::from_secs(120)).await;
+    report.assert_clean();
+    assert_eq!(report.added, 3_200);
     assert!(!server.has_exited(), "the server had to restart");
 }
 
@@ -64,23 +64,23 @@ async fn every_backend_terminated_in_turn_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_missed_the_last_ends_has_them_done_again() {
     let cluster = durable();
-    let mut arena = Arena::postgres(&cluster).await;
-    let mut server = arena.start_server();
-    let refs = arena.produce(20, |_| 4_000).await;
-    arena.until_in_flight(server.id(), refs.len()).await;
+    let mut harness = Harness::postgres(&cluster).await;
+    let mut server = harness.start_server();
+    let refs = harness.produce(20, |_| 4_000).await;
+    harness.until_in_flight(server.id(), refs.len()).await;
     cluster.back_up();
-    assert_eq!(arena.in_flight(server.id()).len(), refs.len(), "the standby saw an end");
+    assert_eq!(harness.in_flight(server.id()).len(), refs.len(), "the standby saw an end");
     for reference in &refs {
         reference.wait().await.unwrap();
     }
     cluster.fail_over();
-    arena.until_state(TaskState::Done, refs.len() as u64, Duration::from_secs(60)).await;
+    harness.until_state(TaskState::Done, refs.len() as u64, Duration::from_secs(60)).await;
     for reference in &refs {
         let record = reference.record().await.unwrap();
         assert_eq!((record.attempt, record.lost), (2, 1), "{record:?}");
     }
-    arena.produce(200, |_| 1).await;
-    let verdict = arena.verdict(Duration::from_secs(60)).await;
-    assert_eq!((verdict.lost, verdict.unfinished, verdict.stale_accepted), (0, 0, 0), "{verdict:?}");
+    harness.produce(200, |_| 1).await;
+    let report = harness.report(Duration::from_secs(60)).await;
+    assert_eq!((report.lost, report.unfinished, report.stale_accepted), (0, 0, 0), "{report:?}");
     assert!(!server.has_exited(), "the server had to restart");
 }

@@ -2,13 +2,13 @@
 //! twice, and the next server ends everything. On both stores.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-mod arena;
+mod harness;
 
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
-use arena::{Arena, ServerProcess};
+use harness::{Harness, ServerProcess};
 use taskyard::{Call, OnParentFailure, Runtime, Schedule, TaskFilter, TaskId, TaskState};
 use taskyard_core::ClaimId;
 use taskyard_core::failpoint::{LOSSY, STEPS, Side};
@@ -25,9 +25,9 @@ const SIGABRT: i32 = 6;
 const SIGTERM: i32 = 15;
 
 /// Adds work that takes a server through every step.
-async fn add_work(arena: &mut Arena, children: u64, slow: usize) {
-    arena.produce(40, |at| if at < slow { 1_000 } else { 5 + at as u64 % 40 }).await;
-    let queue = &arena.queue;
+async fn add_work(harness: &mut Harness, children: u64, slow: usize) {
+    harness.produce(40, |at| if at < slow { 1_000 } else { 5 + at as u64 % 40 }).await;
+    let queue = &harness.queue;
     let parent = queue.add(noop(0)).await.unwrap();
     let family = queue.add_tasks((0..children).map(|number| noop(number).parent(&parent))).await.unwrap();
     queue.add_tasks((0..5).map(|number| noop(number).delay(Duration::from_millis(300)))).await.unwrap();
@@ -46,11 +46,11 @@ async fn add_work(arena: &mut Arena, children: u64, slow: usize) {
 }
 
 /// Returns whether every task has ended, and no end is still to be settled.
-async fn is_quiet(arena: &Arena) -> bool {
+async fn is_quiet(harness: &Harness) -> bool {
     let states = vec![TaskState::Waiting, TaskState::Enqueued, TaskState::Doing];
     let open = TaskFilter { states, limit: 1, ..TaskFilter::default() };
-    arena.queue.store().list(&open).await.unwrap().is_empty()
-        && arena.queue.store().status().await.unwrap().ends_aside == 0
+    harness.queue.store().list(&open).await.unwrap().is_empty()
+        && harness.queue.store().status().await.unwrap().ends_aside == 0
 }
 
 /// A queue that is paused until the server has aborted.
@@ -114,44 +114,44 @@ impl Case {
 }
 
 /// Brings the database to a state in which the step is reached.
-async fn prepare(arena: &Arena, step: &str) {
+async fn prepare(harness: &Harness, step: &str) {
     match step {
         "rescue" => {
-            let mut dead = arena.start_server();
-            arena.until_in_flight(dead.id(), 5).await;
+            let mut dead = harness.start_server();
+            harness.until_in_flight(dead.id(), 5).await;
             dead.kill();
         }
         "unpark" => {
             // A server without the spare tasks parks them and leaves.
-            let mut older = arena.start_server();
+            let mut older = harness.start_server();
             let parked = async {
-                while arena.queue.store().parked(Runtime::Rust).await.unwrap().is_empty() {
+                while harness.queue.store().parked(Runtime::Rust).await.unwrap().is_empty() {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
             tokio::time::timeout(BOUND, parked).await.unwrap();
             older.signal(SIGTERM);
-            arena.until_exited(&mut older).await;
+            harness.until_exited(&mut older).await;
         }
         "regroup" => {
             // Not claimed, so that they are in the partition that their kind leaves once it is refused.
-            arena.queue.pause_queue(PAUSED).await.unwrap();
+            harness.queue.pause_queue(PAUSED).await.unwrap();
             let calls = (0..IN_PAUSED as u64).map(|number| spare(number).queue(PAUSED));
-            arena.queue.add_tasks(calls).await.unwrap();
+            harness.queue.add_tasks(calls).await.unwrap();
         }
-        "end_set_aside" => arena.refuse_ends("talk"),
+        "end_set_aside" => harness.refuse_ends("talk"),
         "end_aside_settled" => {
-            arena.refuse_ends("talk");
-            let mut older = arena.start_server_with(&[("FAULTS_STEPS", "1"), ("FAULTS_ASIDE", "1")]);
+            harness.refuse_ends("talk");
+            let mut older = harness.start_server_with(&[("FAULTS_STEPS", "1"), ("FAULTS_ASIDE", "1")]);
             let aside = async {
-                while arena.queue.store().ends_aside(None, None, 1).await.unwrap().is_empty() {
+                while harness.queue.store().ends_aside(None, None, 1).await.unwrap().is_empty() {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
             tokio::time::timeout(BOUND, aside).await.unwrap();
             older.signal(SIGTERM);
-            arena.until_exited(&mut older).await;
-            arena.accept_ends();
+            harness.until_exited(&mut older).await;
+            harness.accept_ends();
         }
         _ => {}
     }
@@ -159,9 +159,9 @@ async fn prepare(arena: &Arena, step: &str) {
 
 /// Claims a task for a server that does not know of it, as if a crash of the database had lost its end. No server runs
 /// Python tasks here. `None` if the server's lease is over.
-async fn claim_for(arena: &Arena, server: &ServerProcess) -> Option<TaskId> {
-    let store = arena.queue.store();
-    let task = arena.queue.add(Call::<()>::new("app::of_python", &()).runtime(Runtime::Python)).await.unwrap();
+async fn claim_for(harness: &Harness, server: &ServerProcess) -> Option<TaskId> {
+    let store = harness.queue.store();
+    let task = harness.queue.add(Call::<()>::new("app::of_python", &()).runtime(Runtime::Python)).await.unwrap();
     let servers = store.servers().await.unwrap();
     let request = ClaimRequest {
         server: servers.iter().find(|row| row.pid == server.id()).unwrap().id,
@@ -170,20 +170,20 @@ async fn claim_for(arena: &Arena, server: &ServerProcess) -> Option<TaskId> {
         queues: None,
         limit: 1,
         alone: false,
-        place: None,
+        cursor: None,
     };
     let claimed = store.claim(&request).await.unwrap().tasks.len();
     if claimed == 0 {
-        arena.queue.cancel(&[task.id()]).await.unwrap();
+        harness.queue.cancel(&[task.id()]).await.unwrap();
     }
     (claimed > 0).then_some(task.id())
 }
 
 /// Waits until a task that [`claim_for`] claimed is free again, with one lost attempt, and cancels it.
-async fn until_freed(arena: &Arena, task: TaskId) {
+async fn until_freed(harness: &Harness, task: TaskId) {
     let freed = async {
         loop {
-            let record = arena.queue.store().get(&[task]).await.unwrap().remove(0).unwrap();
+            let record = harness.queue.store().get(&[task]).await.unwrap().remove(0).unwrap();
             if record.state == TaskState::Enqueued {
                 return record;
             }
@@ -192,7 +192,7 @@ async fn until_freed(arena: &Arena, task: TaskId) {
     };
     let record = tokio::time::timeout(BOUND, freed).await.expect("it is freed");
     assert_eq!((record.attempt, record.lost), (1, 1), "{record:?}");
-    arena.queue.cancel(&[task]).await.unwrap();
+    harness.queue.cancel(&[task]).await.unwrap();
 }
 
 async fn until_aborted(case: &str, victim: &mut ServerProcess) {
@@ -207,7 +207,7 @@ async fn until_aborted(case: &str, victim: &mut ServerProcess) {
     assert_eq!(status.signal(), Some(SIGABRT), "{case}: {status:?}");
 }
 
-async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
+async fn abort_at(mut harness: Harness, backend: &str, at: Case) {
     let Case { step, side, lost } = at;
     let lost = lost.map_or_else(String::new, |(call, side)| format!(" after {call}.{side} was lost"));
     let case = format!("{}{lost} on {backend}", at.point());
@@ -215,42 +215,42 @@ async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
     let children = if step == "cascade" { CASCADE_INLINE_MAX as u64 + 200 } else { 20 };
     // If bodies must be seen in flight, some run long enough for that, however late the check is.
     let slow = if matches!(step, "rescue" | "server_leave") { 10 } else { 0 };
-    add_work(&mut arena, children, slow).await;
-    prepare(&arena, step).await;
+    add_work(&mut harness, children, slow).await;
+    prepare(&harness, step).await;
     let environment = at.environment();
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let (mut victim, _) = arena.spawn_server(&environment);
+    let (mut victim, _) = harness.spawn_server(&environment);
     let mut unheld = None;
     match step {
         "server_leave" => {
-            arena.until_in_flight(victim.id(), 5).await;
+            harness.until_in_flight(victim.id(), 5).await;
             victim.signal(SIGTERM);
         }
-        "claims_held" => unheld = claim_for(&arena, &victim).await,
+        "claims_held" => unheld = claim_for(&harness, &victim).await,
         _ => {}
     }
     until_aborted(&case, &mut victim).await;
     match step {
-        "regroup" => arena.queue.resume_queue(PAUSED).await.unwrap(),
-        "end_set_aside" => arena.accept_ends(),
+        "regroup" => harness.queue.resume_queue(PAUSED).await.unwrap(),
+        "end_set_aside" => harness.accept_ends(),
         _ => {}
     }
 
-    let mut successor = arena.start_server_with(&[("FAULTS_STEPS", "1"), ("FAULTS_ASIDE", "1")]);
+    let mut successor = harness.start_server_with(&[("FAULTS_STEPS", "1"), ("FAULTS_ASIDE", "1")]);
     if let Some(task) = unheld {
-        until_freed(&arena, task).await;
+        until_freed(&harness, task).await;
     }
     let started = Instant::now();
     // The schedule first: its last run is among the tasks that must have ended.
-    while arena.queue.schedule("each second").await.unwrap().runs < 2 || !is_quiet(&arena).await {
-        assert!(started.elapsed() < BOUND, "{case}: {:?}", arena.queue.store().status().await);
+    while harness.queue.schedule("each second").await.unwrap().runs < 2 || !is_quiet(&harness).await {
+        assert!(started.elapsed() < BOUND, "{case}: {:?}", harness.queue.store().status().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let verdict = arena.verdict(BOUND).await;
-    assert_eq!(verdict.added, 40, "{case}");
-    verdict.assert_clean();
+    let report = harness.report(BOUND).await;
+    assert_eq!(report.added, 40, "{case}");
+    report.assert_clean();
     let ended = TaskFilter { limit: 2_000, ..TaskFilter::default() };
-    let records = arena.queue.store().list(&ended).await.unwrap();
+    let records = harness.queue.store().list(&ended).await.unwrap();
     let of = |kind: &'static str| records.iter().filter(move |record| record.kind.ends_with(kind));
     let count = |kind| of(kind).count();
     let tagged = |tag: &str| records.iter().filter(|record| record.tags.iter().any(|known| known == tag)).count();
@@ -279,9 +279,9 @@ async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
     }
     if step == "record" {
         let talk = of("::talk").next().unwrap();
-        assert!(!arena.queue.store().logs(talk.id, 0, 1).await.unwrap().is_empty(), "{case}: it logged nothing");
+        assert!(!harness.queue.store().logs(talk.id, 0, 1).await.unwrap().is_empty(), "{case}: it logged nothing");
     }
-    let runs = arena.queue.schedule_runs("each second", 100).await.unwrap();
+    let runs = harness.queue.schedule_runs("each second", 100).await.unwrap();
     let times: HashSet<_> = runs.iter().map(|run| run.fire_at).collect();
     assert_eq!(times.len(), runs.len(), "{case}: a time was decided twice: {runs:?}");
     assert!(!successor.has_exited(), "{case}");
@@ -295,8 +295,8 @@ async fn abort_at_every_step(backend: &'static str) {
             running.join_next().await.unwrap().unwrap();
         }
         running.spawn(async move {
-            let arena = if backend == "sqlite" { Arena::sqlite().await } else { Arena::postgres(shared()).await };
-            abort_at(arena, backend, case).await;
+            let harness = if backend == "sqlite" { Harness::sqlite().await } else { Harness::postgres(shared()).await };
+            abort_at(harness, backend, case).await;
         });
     }
     while let Some(ended) = running.join_next().await {

@@ -1,11 +1,11 @@
 //! Chains, fans, joins, the race between "child added" and "parent finishes", and a late commit, with real servers.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-mod arena;
+mod harness;
 
 use std::time::{Duration, Instant};
 
-use arena::Arena;
+use harness::Harness;
 use taskyard::{Call, TaskRef, TaskState};
 use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::{fail, noop, work};
@@ -15,7 +15,7 @@ use taskyard_testkit::postgres::shared;
 const BOUND: Duration = Duration::from_secs(180);
 
 /// A chain of 10,000: each task waits for the one before. Added in one call.
-async fn chain(arena: &Arena, head: Call<()>) -> Vec<TaskRef<()>> {
+async fn chain(harness: &Harness, head: Call<()>) -> Vec<TaskRef<()>> {
     let mut calls = vec![head.id(taskyard::TaskId::generate())];
     for number in 1..10_000_u64 {
         let before = calls.last().unwrap().task().unwrap().id;
@@ -26,7 +26,7 @@ async fn chain(arena: &Arena, head: Call<()>) -> Vec<TaskRef<()>> {
                 .id(taskyard::TaskId::generate()),
         );
     }
-    let refs = arena.queue.add_tasks(calls).await.unwrap();
+    let refs = harness.queue.add_tasks(calls).await.unwrap();
     refs[0].stored().await.unwrap();
     refs
 }
@@ -36,13 +36,13 @@ fn untyped<T>(call: Call<T>) -> Call<()> {
     Call::from_payload(&task.kind, Ok(task.payload.clone())).max_retries(0)
 }
 
-async fn chains(arena: Arena) {
-    let server = arena.start_server();
-    let good = chain(&arena, untyped(noop(0))).await;
+async fn chains(harness: Harness) {
+    let server = harness.start_server();
+    let good = chain(&harness, untyped(noop(0))).await;
     let last = good.last().unwrap().outcome();
     assert_eq!(tokio::time::timeout(BOUND, last).await.unwrap().unwrap().state, TaskState::Done);
 
-    let bad = chain(&arena, untyped(fail("at the head".into()))).await;
+    let bad = chain(&harness, untyped(fail("at the head".into()))).await;
     let head = bad[0].outcome().await.unwrap();
     assert_eq!(head.state, TaskState::Failed);
     let started = Instant::now();
@@ -56,57 +56,58 @@ async fn chains(arena: Arena) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_on_sqlite() {
-    chains(Arena::sqlite().await).await;
+    chains(Harness::sqlite().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_on_postgresql() {
-    chains(Arena::postgres(shared()).await).await;
+    chains(Harness::postgres(shared()).await).await;
 }
 
 /// A parent with 100,000 children, and one child with 100,000 parents.
-async fn fan_and_join(arena: Arena) {
-    let parent = arena.queue.add(noop(0).queue("held")).await.unwrap();
+async fn fan_and_join(harness: Harness) {
+    let parent = harness.queue.add(noop(0).queue("held")).await.unwrap();
     parent.stored().await.unwrap();
     let mut parents = Vec::with_capacity(100_000);
     for first in (0..100_000_u64).step_by(10_000) {
         let refs =
-            arena.queue.add_tasks((first..first + 10_000).map(|number| noop(number).parent(&parent))).await.unwrap();
+            harness.queue.add_tasks((first..first + 10_000).map(|number| noop(number).parent(&parent))).await.unwrap();
         refs[0].stored().await.unwrap();
         parents.extend(refs);
     }
-    let join = arena.queue.add(noop(1).parents(&parents)).await.unwrap();
+    let join = harness.queue.add(noop(1).parents(&parents)).await.unwrap();
     join.stored().await.unwrap();
-    let small = arena.queue.add(noop(2).parents(&parents[..1_000])).await.unwrap();
-    let server = arena.start_server();
+    let small = harness.queue.add(noop(2).parents(&parents[..1_000])).await.unwrap();
+    let server = harness.start_server();
     for reference in [&small, &join] {
         let bound = Duration::from_secs(180);
         let ended = tokio::time::timeout(bound, reference.outcome()).await;
-        let status = arena.queue.store().status().await.unwrap();
+        let status = harness.queue.store().status().await.unwrap();
         assert_eq!(ended.unwrap_or_else(|_| panic!("{status:?}")).unwrap().state, TaskState::Done);
     }
     assert_eq!(join.record().await.unwrap().attempt, 1, "a join runs once");
-    arena.until_state(TaskState::Done, 100_003, BOUND).await;
+    harness.until_state(TaskState::Done, 100_003, BOUND).await;
     drop(server);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fan_and_join_on_sqlite() {
-    fan_and_join(Arena::sqlite().await).await;
+    fan_and_join(Harness::sqlite().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fan_and_join_on_postgresql() {
-    fan_and_join(Arena::postgres(shared()).await).await;
+    fan_and_join(Harness::postgres(shared()).await).await;
 }
 
 /// 10,000 children, each added while its parent is being finished by a server: none is left behind.
-async fn races(arena: Arena) {
-    let server = arena.start_server();
+async fn races(harness: Harness) {
+    let server = harness.start_server();
     let mut racing = tokio::task::JoinSet::new();
     for lane in 0..50_u64 {
         // Each concurrent adder has a client of its own, so that additions of parents and children are not one batch.
-        let queue = taskyard::Taskyard::on(std::sync::Arc::clone(arena.queue.store()), arena.queue.settings().clone());
+        let queue =
+            taskyard::Taskyard::on(std::sync::Arc::clone(harness.queue.store()), harness.queue.settings().clone());
         racing.spawn(async move {
             for round in 0..200_u64 {
                 let parent = queue.add(noop(lane * 1_000 + round)).await.unwrap();
@@ -125,28 +126,28 @@ async fn races(arena: Arena) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn races_on_sqlite() {
-    races(Arena::sqlite().await).await;
+    races(Harness::sqlite().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn races_on_postgresql() {
-    races(Arena::postgres(shared()).await).await;
+    races(Harness::postgres(shared()).await).await;
 }
 
 /// 60 groups whose servers are killed meanwhile, four times: each callback is decided once, and begins only when all
 /// its tasks have ended.
-async fn groups_while_servers_die(arena: Arena) {
+async fn groups_while_servers_die(harness: Harness) {
     let groups: Vec<_> = (0..60_u64)
         .map(|group| {
-            arena.queue.add_group_later((0..20).map(|part| work(20 + (group + part) % 7 * 20)), work(5)).unwrap()
+            harness.queue.add_group_later((0..20).map(|part| work(20 + (group + part) % 7 * 20)), work(5)).unwrap()
         })
         .collect();
-    arena.queue.flush().await.unwrap();
-    let mut survivor = arena.start_server();
+    harness.queue.flush().await.unwrap();
+    let mut survivor = harness.start_server();
     for _ in 0..4 {
-        arena.until_in_flight(survivor.id(), 20).await;
+        harness.until_in_flight(survivor.id(), 20).await;
         survivor.kill();
-        survivor = arena.start_server();
+        survivor = harness.start_server();
     }
     for group in &groups {
         let then = tokio::time::timeout(BOUND, group.then.wait()).await.unwrap().unwrap();
@@ -154,16 +155,16 @@ async fn groups_while_servers_die(arena: Arena) {
         assert_eq!((callback.state, callback.attempt), (TaskState::Done, then.attempt));
         let begun = callback.started_at.unwrap();
         let ids: Vec<_> = group.tasks.iter().map(TaskRef::id).collect();
-        for part in arena.queue.store().get(&ids).await.unwrap().into_iter().map(Option::unwrap) {
+        for part in harness.queue.store().get(&ids).await.unwrap().into_iter().map(Option::unwrap) {
             assert_eq!(part.state, TaskState::Done);
             assert!(part.finished_at.unwrap() <= begun, "{} ended after its group's callback began", part.id);
         }
     }
     // One row each, and each of its runs under a claim of its own.
     let callbacks: std::collections::HashSet<_> = groups.iter().map(|group| group.then.id()).collect();
-    assert_eq!(arena.queue.store().status().await.unwrap().by_state[TaskState::Done as usize], 60 * 21);
+    assert_eq!(harness.queue.store().status().await.unwrap().by_state[TaskState::Done as usize], 60 * 21);
     let mut runs = std::collections::HashSet::new();
-    for event in read_all(arena.ledgers()).unwrap() {
+    for event in read_all(harness.ledgers()).unwrap() {
         if let Event::Started { task, token, .. } = event
             && callbacks.contains(&task)
         {
@@ -176,30 +177,30 @@ async fn groups_while_servers_die(arena: Arena) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_while_servers_die_on_sqlite() {
-    groups_while_servers_die(Arena::sqlite().await).await;
+    groups_while_servers_die(Harness::sqlite().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_while_servers_die_on_postgresql() {
-    groups_while_servers_die(Arena::postgres(shared()).await).await;
+    groups_while_servers_die(Harness::postgres(shared()).await).await;
 }
 
 /// A transaction that adds a task commits after 100,000 later ones are done: its task starts within 200 ms.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_commit_is_not_passed_by() {
     let cluster = shared();
-    let arena = Arena::postgres(cluster).await;
-    let (mut client, connection) = tokio_postgres::connect(&arena.database, tokio_postgres::NoTls).await.unwrap();
+    let harness = Harness::postgres(cluster).await;
+    let (mut client, connection) = tokio_postgres::connect(&harness.database, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let transaction = client.transaction().await.unwrap();
-    let late = arena.queue.add_in(&transaction, noop(7)).await.unwrap();
-    let server = arena.start_server();
+    let late = harness.queue.add_in(&transaction, noop(7)).await.unwrap();
+    let server = harness.start_server();
     for first in (0..100_000_u64).step_by(10_000) {
-        arena.queue.add_tasks((first..first + 10_000).map(noop)).await.unwrap();
+        harness.queue.add_tasks((first..first + 10_000).map(noop)).await.unwrap();
     }
-    arena.until_state(TaskState::Done, 100_000, BOUND * 2).await;
+    harness.until_state(TaskState::Done, 100_000, BOUND * 2).await;
     assert!(late.record().await.is_err(), "the task exists before its transaction committed");
-    let committed = arena.queue.store().now().await.unwrap();
+    let committed = harness.queue.store().now().await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(tokio::time::timeout(BOUND, late.wait()).await.unwrap().unwrap(), 7);
     let record = late.record().await.unwrap();

@@ -2,12 +2,12 @@
 //! ahead (and now and then back): each time of each rule is enqueued exactly once.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-mod arena;
+mod harness;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use arena::{Arena, ServerProcess};
+use harness::{Harness, ServerProcess};
 use taskyard::store::TestClock;
 use taskyard::{CatchUp, Overlap, RunOutcome, Schedule, TaskId, TaskState, Timestamp};
 use taskyard_core::schedule::rule::Clock;
@@ -25,24 +25,24 @@ const RULES: [(&str, &str); 4] = [
     ("@every 50m", "UTC"),
 ];
 
-async fn until_decided(arena: &Arena, servers: &mut Vec<ServerProcess>) {
+async fn until_decided(harness: &Harness, servers: &mut Vec<ServerProcess>) {
     let started = Instant::now();
     loop {
-        let look = arena.queue.store().schedule_look(10).await.unwrap();
+        let look = harness.queue.store().schedule_look(10).await.unwrap();
         let is_due = look.due.iter().any(|due| due.record.next_at.is_some_and(|next| next <= look.now));
         if !is_due {
             return;
         }
         assert!(started.elapsed() < Duration::from_secs(30), "not decided within 30 s: {look:?}");
         if servers.is_empty() {
-            servers.push(arena.start_server());
+            servers.push(harness.start_server());
         }
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 }
 
-async fn weeks(arena: Arena, seed: u64) {
-    let store = arena.queue.store().clone();
+async fn weeks(harness: Harness, seed: u64) {
+    let store = harness.queue.store().clone();
     let real = Timestamp::now();
     let begin: Timestamp = "2026-10-22T12:34:56Z".parse().unwrap();
     let offset_at = |simulated: u64| {
@@ -52,7 +52,7 @@ async fn weeks(arena: Arena, seed: u64) {
     store.set_clock(offset_at(0)).await.unwrap();
     for (rule, zone) in RULES {
         let schedule = Schedule::new(rule, rule, work(5)).zone(zone).overlap(Overlap::Allow).catch_up(CatchUp::All);
-        arena.queue.add_schedule(schedule).await.unwrap();
+        harness.queue.add_schedule(schedule).await.unwrap();
     }
     // A small generator: the same sequence for the same seed.
     let mut state = seed;
@@ -60,7 +60,7 @@ async fn weeks(arena: Arena, seed: u64) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % bound
     };
-    let mut servers: Vec<ServerProcess> = (0..3).map(|_| arena.start_server()).collect();
+    let mut servers: Vec<ServerProcess> = (0..3).map(|_| harness.start_server()).collect();
     let (mut simulated, mut kills, mut steps) = (0, 0, 0);
     while simulated < WEEKS * 7 * 24 * 60 * MINUTE {
         simulated += below(3 * 60 * MINUTE);
@@ -78,24 +78,24 @@ async fn weeks(arena: Arena, seed: u64) {
             store.set_clock(offset_at(simulated)).await.unwrap();
         }
         while servers.len() < 3 && below(3) > 0 {
-            servers.push(arena.start_server());
+            servers.push(harness.start_server());
         }
-        until_decided(&arena, &mut servers).await;
+        until_decided(&harness, &mut servers).await;
     }
     while servers.len() < 2 {
-        servers.push(arena.start_server());
+        servers.push(harness.start_server());
     }
     let bodies = |what: &dyn Fn(&Event) -> Option<TaskId>| -> BTreeSet<TaskId> {
-        read_all(arena.ledgers()).unwrap().iter().filter_map(what).collect()
+        read_all(harness.ledgers()).unwrap().iter().filter_map(what).collect()
     };
     let mut enqueued: BTreeSet<TaskId> = BTreeSet::new();
     let mut times = 0;
     for (rule, _) in RULES {
-        let record = arena.queue.schedule(rule).await.unwrap();
+        let record = harness.queue.schedule(rule).await.unwrap();
         let clock = Clock::of(&record).unwrap();
         let expected: Vec<Timestamp> =
             clock.times(record.planned_from).take_while(|at| Some(*at) < record.next_at).collect();
-        let mut runs = arena.queue.schedule_runs(rule, 10_000).await.unwrap();
+        let mut runs = harness.queue.schedule_runs(rule, 10_000).await.unwrap();
         runs.reverse();
         assert!(runs.iter().all(|run| run.outcome == RunOutcome::Enqueued), "{rule}: {runs:#?}");
         assert_eq!(runs.iter().map(|run| run.fire_at).collect::<Vec<_>>(), expected, "{rule}");
@@ -103,7 +103,7 @@ async fn weeks(arena: Arena, seed: u64) {
         times += expected.len();
     }
     assert_eq!(enqueued.len(), times, "each time has a task of its own");
-    arena
+    harness
         .until("every one of them has run", || {
             bodies(&|event| match event {
                 Event::Ended { task, .. } => Some(*task),
@@ -111,16 +111,16 @@ async fn weeks(arena: Arena, seed: u64) {
             }) == enqueued
         })
         .await;
-    arena.until_state(TaskState::Done, 1, Duration::from_secs(60)).await;
+    harness.until_state(TaskState::Done, 1, Duration::from_secs(60)).await;
     assert!(times > 1_000 && kills > 50, "{times} times, {kills} kills in {steps} steps");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn weeks_on_sqlite() {
-    weeks(Arena::sqlite().await, 1).await;
+    weeks(Harness::sqlite().await, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn weeks_on_postgresql() {
-    weeks(Arena::postgres(shared()).await, 2).await;
+    weeks(Harness::postgres(shared()).await, 2).await;
 }

@@ -105,7 +105,7 @@ class Process:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return "taskyard.worker" in process.cmdline()
+        return "taskyard._worker" in process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 

@@ -61,3 +61,11 @@ async def objects(queue: TaskQueue) -> None:
     found: Task = await queue.get_task("id")  # bad: there may be none
     del found
     Import().status = TaskStatus.COMPLETED  # bad: the queue tells it
+
+
+async def records(tasks: QueuedTasks) -> None:
+    record = await tasks.get("id").record()
+    str(record.colour)  # bad: no such field
+    record.state = "done"  # bad: read only
+    str(record.error.message)  # bad: there may be none
+    record["attempt"] + "1"  # bad: a number

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends
 from taskyard import INJECTED, Inject, Progress, QueuedTaskRef, QueuedTasks, QueuedTaskState, RetryPolicy, task
 from taskyard.progress import ProgressTracker
+from taskyard.records import Attempt, DeadLetter, Failure, LogLine, TaskRecord
 from taskyard.tasks import BackgroundTask, Task, TaskError, TaskQueue, TaskStatus
 from taskyard.workers import Worker, WorkerPool
 from typing_extensions import assert_type
@@ -86,7 +87,7 @@ def without_a_loop(tasks: QueuedTasks) -> None:
     assert_type(ref.get_progress().result(), Progress | None)
     assert_type(ref.outcome().result().result, str | None)
     assert_type(ref.wait().result(), str)
-    assert_type(tasks.list().result(), list[dict[str, Any]])
+    assert_type(tasks.list().result(), list[TaskRecord])
     tasks.flush().result()
 
 
@@ -152,3 +153,33 @@ async def objects(queue: TaskQueue) -> None:
     assert_type(await queue.fail_task("id", ValueError("x"), retry=False), bool)
     pool = WorkerPool(queue, 4, OwnWorker)
     assert_type(await pool.stop(timeout=5), int)
+
+
+async def records(tasks: QueuedTasks) -> None:
+    ref = tasks.add_task(report, 2024)
+    record = await ref.record()
+    assert_type(record, TaskRecord)
+    assert_type(record.state, str)
+    assert_type(record["state"], str)
+    assert_type(record.attempt + record["attempt"], int)
+    assert_type(record["tags"], list[str])
+    assert_type(record.finished_at, str | None)
+    assert_type(record["finished_at"], str | None)
+    assert_type(record.alone, bool)
+    assert_type(record["alone"], bool)
+    assert_type(record.error, Failure | None)
+    assert_type(record["error"], Failure | None)
+    if record.error is not None:
+        assert_type(record.error.message, str)
+        assert_type(record.error["traceback"], str | None)
+    plain: dict[str, Any] = record
+    plain["label"] = dict(record)
+    assert_type(await tasks.list(limit=5), list[TaskRecord])
+    assert_type(await tasks.dead.list(), list[TaskRecord])
+    assert_type(await ref.get_logs(), list[LogLine])
+    assert_type(await ref.get_attempts(), list[Attempt])
+    assert_type(ref.get_attempts().result()[0].outcome, str)
+    dead = await tasks.dead.show("id")
+    assert_type(dead, DeadLetter)
+    assert_type(dead.task.queue, str)
+    assert_type(dead["attempts"], list[Attempt])

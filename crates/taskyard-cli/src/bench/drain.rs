@@ -27,7 +27,7 @@ pub(super) async fn measure(queue: &Taskyard, observer: Option<&Observer>, load:
     };
     let mut config = queue.server_config();
     config.queues.clone_from(&load.queues);
-    config.workers = load.workers.unwrap_or(config.workers);
+    config.max_workers = load.workers.unwrap_or(config.max_workers);
     let started = Instant::now();
     let server = queue.serve_with(config).await?;
     while (server.status().ended(TaskState::Done) as usize) < tasks {

@@ -63,7 +63,7 @@ pub(super) struct Rest {
 
 /// All figures of a run; a part that was not measured is `None`.
 #[derive(Debug, Serialize)]
-pub(super) struct Figures {
+pub(super) struct BenchResults {
     pub backend: &'static str,
     pub database: String,
     pub server_version: Option<String>,
@@ -78,7 +78,7 @@ pub(super) struct Figures {
     pub raw: Option<Raw>,
 }
 
-impl Figures {
+impl BenchResults {
     pub(super) async fn new(queue: &Taskyard, observer: Option<&Observer>) -> Result<Self> {
         let server_version = match observer {
             Some(observer) => Some(observer.version().await?),

@@ -4,7 +4,7 @@ use taskyard::{ControlReply, Store, TaskId};
 use taskyard_core::store::TaskFilter;
 
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::out::Out;
 
 /// Tasks per statement.
@@ -102,11 +102,11 @@ pub(crate) fn say_retried(out: Out, count: Count, words: &str) -> Result<(), Fai
         out.json(&serde_json::json!({"retried": count.applied, "key_held": count.held}))?;
         return Ok(());
     }
-    out.line(format_args!("{} failed tasks{words} are retried", moment::number(count.applied)))?;
+    out.line(format_args!("{} failed tasks{words} are retried", humanize::number(count.applied)))?;
     if count.held > 0 {
         out.line(format_args!(
             "{} failed tasks are not retried, because other tasks hold their unique keys",
-            moment::number(count.held)
+            humanize::number(count.held)
         ))?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `dead …`: dead letters, the tasks whose retries are spent.
 
-mod by;
 mod edit;
+mod filter_args;
 mod retry;
 
 use clap::{Args, Subcommand};
@@ -11,9 +11,9 @@ use super::task;
 use crate::commands::id::GivenId;
 use crate::confirm::confirm;
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
-use by::DeadBy;
+use filter_args::DeadFilterArgs;
 
 /// Dead letters
 #[derive(Debug, Subcommand)]
@@ -36,7 +36,7 @@ pub(crate) enum Dead {
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    by: DeadBy,
+    by: DeadFilterArgs,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     limit: u16,
@@ -49,14 +49,14 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct Count {
     #[command(flatten)]
-    by: DeadBy,
+    by: DeadFilterArgs,
 }
 
 /// Delete dead letters
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
     #[command(flatten)]
-    by: DeadBy,
+    by: DeadFilterArgs,
     /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
@@ -102,7 +102,7 @@ impl Dead {
                 if out.is_json() {
                     out.json(&serde_json::json!({"deleted": deleted}))?;
                 } else {
-                    out.line(format_args!("{} tasks deleted", moment::number(deleted)))?;
+                    out.line(format_args!("{} tasks deleted", humanize::number(deleted)))?;
                 }
                 Ok(0)
             }

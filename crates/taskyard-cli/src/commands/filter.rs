@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// Filters by queue, kind and tag.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct By {
+pub(crate) struct FilterArgs {
     /// Only of this queue
     #[arg(long)]
     pub(crate) queue: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) struct By {
     pub(crate) tag: Option<String>,
 }
 
-impl By {
+impl FilterArgs {
     /// Returns the store's filter for these states.
     pub(crate) fn states(&self, settings: &Settings, states: &[TaskState]) -> TaskFilter {
         TaskFilter {

@@ -2,12 +2,12 @@
 
 mod ageing;
 mod clear;
+mod control;
 mod drain;
-mod figures;
-mod lane;
 mod purge;
 mod retry;
 mod start;
+mod stats;
 mod status;
 
 use clap::Subcommand;
@@ -31,13 +31,13 @@ pub(crate) enum Queue {
     /// Cancel waiting and enqueued tasks; nothing is deleted
     Clear(clear::Clear),
     /// Pause a queue: its tasks no longer start
-    Pause(lane::Lane),
+    Pause(control::QueueName),
     /// Resume a paused queue
-    Resume(lane::Lane),
+    Resume(control::QueueName),
     /// Limit how many tasks of a queue run at once over all servers
-    Limit(lane::Limit),
+    Limit(control::Limit),
     /// Limit how many tasks of a queue start per period over all servers
-    Rate(lane::RateLimit),
+    Rate(control::RateLimit),
     /// Raise the priority of a queue's tasks with time, so that none waits forever behind more urgent ones
     Ageing(ageing::Ageing),
     /// Pause a queue and wait until its running tasks have ended
@@ -64,12 +64,12 @@ impl Queue {
         match self {
             Self::Start(start) => start.run(session).await,
             Self::Status(status) => status.run(session).await,
-            Self::Stats => figures::stats(session).await,
-            Self::Servers => figures::servers(session).await,
+            Self::Stats => stats::stats(session).await,
+            Self::Servers => stats::servers(session).await,
             Self::Retry(retry) => retry.run(session).await,
             Self::Clear(clear) => clear.run(session).await,
-            Self::Pause(lane) => lane.pause(session, true).await,
-            Self::Resume(lane) => lane.pause(session, false).await,
+            Self::Pause(queue) => queue.pause(session, true).await,
+            Self::Resume(queue) => queue.pause(session, false).await,
             Self::Limit(limit) => limit.run(session).await,
             Self::Rate(rate) => rate.run(session).await,
             Self::Ageing(ageing) => ageing.run(session).await,

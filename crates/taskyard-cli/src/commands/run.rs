@@ -170,7 +170,7 @@ impl Run {
                 }
             }
             config.children = Some(worker.clone());
-            config.lanes = false;
+            config.run_rust = false;
             self.worker = Some((python.clone(), worker));
         } else if app.is_some() || workers.include.is_some() {
             return Err(Failure::usage(

@@ -9,9 +9,9 @@ use taskyard::Error;
 
 use crate::confirm::confirm;
 use crate::failure::Failure;
-use crate::grid::Grid;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 /// Schedules
 #[derive(Debug, Subcommand)]
@@ -138,23 +138,23 @@ async fn list(session: &Session) -> Result<u8, Failure> {
         return Ok(0);
     }
     let now = taskyard.store().now().await?;
-    let mut grid =
-        Grid::new(["NAME", "RULE", "?ZONE", "KIND", "STATE", "NEXT", "?LAST", "?>RUNS", "?>FAILED", "LAST END"]);
+    let mut table =
+        Table::new(["NAME", "RULE", "?ZONE", "KIND", "STATE", "NEXT", "?LAST", "?>RUNS", "?>FAILED", "LAST END"]);
     for record in &schedules {
         let new = &record.definition;
-        grid.row([
+        table.row([
             new.name.clone(),
             new.rule.clone(),
             new.zone.clone(),
             new.task.kind.clone(),
             record.problem.clone().map_or_else(|| record.state().to_owned(), |problem| format!("broken: {problem}")),
-            record.upcoming(1).first().map_or_else(|| "-".into(), |at| moment::ago(now, *at)),
-            record.last_at.map_or_else(|| "-".into(), |at| moment::ago(now, at)),
-            moment::number(record.runs),
+            record.upcoming(1).first().map_or_else(|| "-".into(), |at| humanize::ago(now, *at)),
+            record.last_at.map_or_else(|| "-".into(), |at| humanize::ago(now, at)),
+            humanize::number(record.runs),
             record.failures.to_string(),
             record.last_state.map_or_else(|| "-".into(), |state| state.to_string()),
         ]);
     }
-    out.grid(grid)?;
+    out.table(table)?;
     Ok(0)
 }

@@ -2,7 +2,7 @@
 
 mod look;
 mod order;
-mod picture;
+mod render;
 mod screen;
 
 use std::io::IsTerminal as _;
@@ -45,7 +45,7 @@ impl Top {
                 out.json(&frame.to_json())?;
                 return Ok(0);
             }
-            out.shown(picture::lines(&frame, Order::default(), Style::of_stdout()).join("\n"))?;
+            out.shown(render::lines(&frame, Order::default(), Style::of_stdout()).join("\n"))?;
             return Ok(0);
         }
         let mut interrupts = Interrupts::listen()?;
@@ -63,14 +63,14 @@ impl Top {
         loop {
             let began = Instant::now();
             let mut frame = look(&taskyard, session.address(), order).await?;
-            let pace = before.as_ref().and_then(|before| before.pace(&frame));
+            let throughput = before.as_ref().and_then(|before| before.throughput(&frame));
             before = Some(frame.before());
             let pause = self.every.max(EVERY_MIN).max(began.elapsed() * REST);
             let mut rest = pin!(tokio::time::sleep(pause));
             loop {
-                frame.pace = pace;
+                frame.throughput = throughput;
                 match &mut screen {
-                    Some(screen) => screen.draw(&picture::lines(&frame, order, Style::of_stdout()), &order.keys())?,
+                    Some(screen) => screen.draw(&render::lines(&frame, order, Style::of_stdout()), &order.keys())?,
                     None => out.json(&frame.to_json())?,
                 }
                 let key = tokio::select! {

@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use super::exact::Exact;
 use super::home::Home;
 use super::report::Summary;
-use super::tasks::{self, Figures, REPORT_KIND};
+use super::tasks::{self, FileStats, REPORT_KIND};
 use super::walk;
 use crate::failure::Failure;
-use crate::moment::number;
+use crate::humanize::number;
 use crate::out::remark;
 
 /// Ids per statement.
@@ -125,7 +125,7 @@ async fn added(taskyard: &Taskyard, root: &Path, home: &Home, tag: &str) -> Resu
     Ok(Run { report, files, before: Vec::new() })
 }
 
-fn call(root: &Path, path: &Path, tag: &str) -> Call<Figures> {
+fn call(root: &Path, path: &Path, tag: &str) -> Call<FileStats> {
     let call = tasks::file(Exact::from(root), Exact::from(path)).tag(tag).retry(policy());
     // The path is the task's label if it is a valid label.
     match path.to_str().filter(|name| name.len() <= 255 && !name.chars().any(char::is_control)) {

@@ -15,7 +15,7 @@ use taskyard::{ParentResult, Store, TaskError, TaskId, TaskState};
 
 use super::exact::Exact;
 use super::read::hex;
-use super::tasks::Figures;
+use super::tasks::FileStats;
 use super::walk::Beside;
 use crate::escape;
 use crate::failure::Failure;
@@ -93,7 +93,7 @@ pub(super) async fn write(
     path: &Path,
 ) -> Result<Summary, TaskError> {
     let files = parents.len() as u64;
-    let mut items: Vec<Figures> = Vec::with_capacity(parents.len());
+    let mut items: Vec<FileStats> = Vec::with_capacity(parents.len());
     let mut fallen: Vec<(TaskId, String)> = Vec::new();
     for parent in parents {
         match (parent.state, parent.result, parent.error) {
@@ -109,7 +109,7 @@ pub(super) async fn write(
         failures.push(Failed { path: ".".into(), path_b64: None, error });
     }
     let duplicates = duplicates(&items);
-    let mut largest: Vec<&Figures> = items.iter().collect();
+    let mut largest: Vec<&FileStats> = items.iter().collect();
     largest.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.path.cmp(&right.path)));
     let mut summary = Summary {
         files,
@@ -150,7 +150,7 @@ async fn named(store: &dyn Store, fallen: &[(TaskId, String)]) -> Result<Vec<Fai
 }
 
 /// Groups files with the same digest. Groups and their files are in the order of the files; a group has at least two.
-fn duplicates(items: &[Figures]) -> Vec<Vec<&Figures>> {
+fn duplicates(items: &[FileStats]) -> Vec<Vec<&FileStats>> {
     let mut by_digest: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, item) in items.iter().enumerate() {
         by_digest.entry(&item.sha256).or_default().push(at);
@@ -164,8 +164,8 @@ fn duplicates(items: &[Figures]) -> Vec<Vec<&Figures>> {
 fn store_file(
     path: &Path,
     summary: &Summary,
-    items: &[Figures],
-    duplicates: &[Vec<&Figures>],
+    items: &[FileStats],
+    duplicates: &[Vec<&FileStats>],
     failures: &[Failed],
 ) -> io::Result<String> {
     let partial = path.with_extension("json.part");

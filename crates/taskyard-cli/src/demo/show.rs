@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::report::{Failed, Summary};
 use crate::failure::Failure;
-use crate::grid::Grid;
-use crate::moment::{number, size};
+use crate::humanize::{number, size};
 use crate::out::Out;
+use crate::table::Table;
 
 /// Number of groups of duplicates, and of failures, in the short form.
 const SHOWN: usize = 10;
@@ -29,11 +29,11 @@ pub(super) fn print(out: Out, summary: &Summary, report: &str) -> Result<(), Fai
     totals(out, summary)?;
     if !summary.largest.is_empty() {
         out.line("\u{2014} largest \u{2014}")?;
-        let mut grid = Grid::new([">", ""]);
+        let mut table = Table::new([">", ""]);
         for (path, bytes) in &summary.largest {
-            grid.row([size(*bytes), path.lossy()]);
+            table.row([size(*bytes), path.lossy()]);
         }
-        out.grid(grid)?;
+        out.table(table)?;
     }
     if !lists.duplicates.is_empty() {
         out.line("\u{2014} duplicates \u{2014}")?;
@@ -53,17 +53,17 @@ pub(super) fn print(out: Out, summary: &Summary, report: &str) -> Result<(), Fai
 }
 
 fn totals(out: Out, summary: &Summary) -> Result<(), Failure> {
-    let mut grid = Grid::new(["", ">"]);
-    grid.row(["files", &number(summary.files)]);
-    grid.row(["bytes", &format!("{} ({})", number(summary.bytes), size(summary.bytes))]);
-    grid.row(["lines", &number(summary.lines)]);
-    grid.row(["under gzip", &format!("{} ({})", number(summary.gzip_bytes), size(summary.gzip_bytes))]);
-    grid.row(["failed", &number(summary.failed)]);
-    grid.row(["skipped (pipes, sockets, devices)", &number(summary.skipped)]);
-    grid.row(["links, not followed", &number(summary.links)]);
+    let mut table = Table::new(["", ">"]);
+    table.row(["files", &number(summary.files)]);
+    table.row(["bytes", &format!("{} ({})", number(summary.bytes), size(summary.bytes))]);
+    table.row(["lines", &number(summary.lines)]);
+    table.row(["under gzip", &format!("{} ({})", number(summary.gzip_bytes), size(summary.gzip_bytes))]);
+    table.row(["failed", &number(summary.failed)]);
+    table.row(["skipped (pipes, sockets, devices)", &number(summary.skipped)]);
+    table.row(["links, not followed", &number(summary.links)]);
     let wasted = format!("{} groups, {} reclaimable", number(summary.duplicates), size(summary.duplicate_bytes));
-    grid.row(["duplicates", &wasted]);
-    out.grid(grid)
+    table.row(["duplicates", &wasted]);
+    out.table(table)
 }
 
 fn names(group: &[String]) -> String {

@@ -40,7 +40,7 @@ pub(super) struct Directory {
 
 /// The result of a file's task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Figures {
+pub(super) struct FileStats {
     /// Path relative to the root.
     pub(super) path: Exact,
     /// SHA-256 in hexadecimal.
@@ -60,7 +60,7 @@ pub(super) fn file(
     path: Exact,
     directory: State<Directory>,
     context: TaskContext,
-) -> Result<Figures, TaskError> {
+) -> Result<FileStats, TaskError> {
     if root.0 != directory.0.root {
         return Err(TaskError::snooze(NOT_OURS));
     }
@@ -92,7 +92,7 @@ pub(super) fn file(
     tracing::info!(bytes = measured.bytes, lines = measured.lines, gzip_bytes = measured.gzip_bytes, "read");
     reading.done();
     let read::Measured { sha256, bytes, lines, gzip_bytes } = measured;
-    Ok(Figures { path, sha256, bytes, lines, gzip_bytes })
+    Ok(FileStats { path, sha256, bytes, lines, gzip_bytes })
 }
 
 /// Writes the report on all files, including those that failed, and returns its summary.

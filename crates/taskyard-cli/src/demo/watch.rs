@@ -14,9 +14,9 @@ use taskyard_core::store::Final;
 
 use super::begin::{PAGE, Run};
 use super::meter::METER;
-use super::tasks::Figures;
+use super::tasks::FileStats;
 use crate::escape;
-use crate::moment::{number, size};
+use crate::humanize::{number, size};
 use crate::out::remark;
 
 /// Time between two reads of this process's meter.
@@ -140,8 +140,8 @@ impl<'a> Watch<'a> {
             }
             _ => self.failed += 1,
         }
-        let figures = found.result.as_deref().and_then(|result| serde_json::from_slice::<Figures>(result).ok());
-        figures.map_or(0, |figures| figures.bytes)
+        let stats = found.result.as_deref().and_then(|result| serde_json::from_slice::<FileStats>(result).ok());
+        stats.map_or(0, |stats| stats.bytes)
     }
 
     /// Returns the progress as text: `120 of 500 files, 3.4 MiB read, 1 failed`.

@@ -1,7 +1,7 @@
 //! Reads `taskyard.toml` and `[tool.taskyard]` in pyproject.toml: settings with plain values or lists of text.
 
 use taskyard_core::Error;
-use taskyard_core::conceal::conceal;
+use taskyard_core::redact::redact;
 use taskyard_core::settings::Layer;
 use toml::{Table, Value};
 
@@ -26,7 +26,7 @@ pub(super) fn layers(root: &Root) -> Result<Vec<Layer>, Failure> {
             Err(error) => {
                 let at = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
                 let line = at.map_or(String::new(), |line| format!("line {line}: "));
-                return Err(Error::Setting { name: place, why: format!("{line}{}", conceal(error.message())) }.into());
+                return Err(Error::Setting { name: place, why: format!("{line}{}", redact(error.message())) }.into());
             }
         }
     }
@@ -43,7 +43,7 @@ fn values(table: &Table, place: &str) -> Result<Vec<(String, String)>, Failure> 
         .map(|(name, value)| match plain(value) {
             Some(text) => Ok((name.clone(), text)),
             None => Err(Error::Setting {
-                name: format!("{} ({place})", conceal(name)),
+                name: format!("{} ({place})", redact(name)),
                 why: "expected a string, a number, true, false or a list of strings".into(),
             }
             .into()),

@@ -3,14 +3,14 @@
 use serde_json::json;
 use taskyard_testkit::postgres::shared;
 
-use crate::place::{self, Place};
+use crate::sandbox::{self, Sandbox};
 
 #[test]
 fn sqlite_addresses_of_other_libraries() {
-    let place = Place::new();
-    place.ok(&["task", "add", "k", "--database", "sqlite://q.db?mode=rwc"]);
-    assert!(place.join("q.db").exists());
-    place.ok(&["task", "list", "--database", "sqlite:q.db?mode=rw"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["task", "add", "k", "--database", "sqlite://q.db?mode=rwc"]);
+    assert!(sandbox.join("q.db").exists());
+    sandbox.ok(&["task", "list", "--database", "sqlite:q.db?mode=rw"]);
     for command in [&["task", "add", "k"][..], &["task", "list"], &["queue", "start"]] {
         for (address, part) in [
             ("sqlite:///taskyard-no-such-file.db", "write sqlite:taskyard-no-such-file.db"),
@@ -22,20 +22,20 @@ fn sqlite_addresses_of_other_libraries() {
             (":memory:", "name a file"),
             ("sqlite+aiosqlite:///q.db", "write sqlite:PATH"),
         ] {
-            let said = place.run(&[command, &["--database", address]].concat());
+            let said = sandbox.run(&[command, &["--database", address]].concat());
             assert!(said.code == 2 && said.stderr.contains(part), "{address}: {said:?}");
         }
     }
-    let absolute = format!("sqlite:///{}", place.join("absolute.db").display().to_string().trim_start_matches('/'));
-    place.ok(&["task", "add", "k", "--database", &absolute]);
-    assert!(place.join("absolute.db").exists() && !place.join("other.db").exists());
+    let absolute = format!("sqlite:///{}", sandbox.join("absolute.db").display().to_string().trim_start_matches('/'));
+    sandbox.ok(&["task", "add", "k", "--database", &absolute]);
+    assert!(sandbox.join("absolute.db").exists() && !sandbox.join("other.db").exists());
     // In a settings file a relative path is resolved from the root, and the parameter `mode` still applies.
-    std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rw\"").unwrap();
-    let said = place.run(&["task", "add", "k"]);
+    std::fs::write(sandbox.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rw\"").unwrap();
+    let said = sandbox.run(&["task", "add", "k"]);
     assert!(said.code == 2 && said.stderr.contains("new.db, and mode=rw does not create it"), "{said:?}");
-    std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rwc\"").unwrap();
-    place.ok(&["task", "add", "k"]);
-    assert!(place.join("new.db").exists());
+    std::fs::write(sandbox.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rwc\"").unwrap();
+    sandbox.ok(&["task", "add", "k"]);
+    assert!(sandbox.join("new.db").exists());
 }
 
 #[test]
@@ -45,17 +45,17 @@ fn postgresql_addresses_of_libpq_and_of_providers() {
     let more = "schema=my%20own&pgbouncer=true&gssencmode=prefer&target_session_attrs=primary&keepalives=1&keepalives_idle=30\
                 &keepalives_interval=5&keepalives_count=3&tcp_user_timeout=5000&channel_binding=prefer&sslmode=disable";
     let join = if database.contains('?') { '&' } else { '?' };
-    let place = Place::on(format!("{database}{join}{more}"));
-    place.ok(&["task", "add", "k"]);
+    let sandbox = Sandbox::on(format!("{database}{join}{more}"));
+    sandbox.ok(&["task", "add", "k"]);
     let views = "SELECT schemaname FROM pg_views WHERE viewname = 'queued_tasks'";
     assert_eq!(shared().psql_in(&database, views), "my own");
-    assert_eq!(place.json(&["db", "query", "select count(*) as n from queued_tasks"]), json!([{"n": 1}]));
+    assert_eq!(sandbox.json(&["db", "query", "select count(*) as n from queued_tasks"]), json!([{"n": 1}]));
     for (more, part) in [
         ("target_session_attrs=standby", "read-write"),
         ("gssencmode=require", "sslmode=verify-full"),
         ("connection_limit=5", "leave it out"),
     ] {
-        let said = place.run(&["task", "list", "--database", &format!("{database}{join}{more}")]);
+        let said = sandbox.run(&["task", "list", "--database", &format!("{database}{join}{more}")]);
         assert!(said.code == 2 && said.stderr.contains(part), "{said:?}");
     }
 }
@@ -64,26 +64,26 @@ fn postgresql_addresses_of_libpq_and_of_providers() {
 fn a_database_that_takes_no_tables_says_why() {
     let database = shared().create_database();
     let name = database.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned();
-    let place = Place::on(database.clone());
+    let sandbox = Sandbox::on(database.clone());
     shared().psql_in(&database, &format!("ALTER DATABASE {name} SET search_path = ''"));
-    let said = place.run(&["db", "migrate"]);
+    let said = sandbox.run(&["db", "migrate"]);
     let parts = ["the search path is empty", "ALTER ROLE", "schema=public", "TASKYARD_VIEWS=false"];
     assert!(said.code == 3 && parts.iter().all(|part| said.stderr.contains(part)), "{said:?}");
-    place.ok(&["db", "migrate", "--set", "views=false"]);
+    sandbox.ok(&["db", "migrate", "--set", "views=false"]);
     shared().psql_in(&database, &format!("ALTER DATABASE {name} RESET search_path"));
-    place.ok(&["db", "migrate"]);
+    sandbox.ok(&["db", "migrate"]);
 
     shared().psql_in(&database, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
-    let said = place.run(&["task", "add", "k"]);
+    let said = sandbox.run(&["task", "add", "k"]);
     assert!(said.code == 3 && said.stderr.contains("default_transaction_read_only"), "{said:?}");
-    place.ok(&["task", "list"]);
-    let status = place.run(&["queue", "status"]);
+    sandbox.ok(&["task", "list"]);
+    let status = sandbox.run(&["queue", "status"]);
     assert!(status.code == 1 && status.stdout.contains("default_transaction_read_only"), "{status:?}");
-    let server = place::said(&mut place.application(&["queue", "start"]));
+    let server = sandbox::said(&mut sandbox.application(&["queue", "start"]));
     assert!(server.code == 3 && server.stderr.contains("default_transaction_read_only"), "{server:?}");
 
     let missing = database.replace(&name, "no_such_database");
-    let said = place.run(&["task", "add", "k", "--database", &missing]);
+    let said = sandbox.run(&["task", "add", "k", "--database", &missing]);
     assert!(said.code == 3 && said.stderr.contains("\"no_such_database\" does not exist: create it"), "{said:?}");
     assert!(said.stderr.contains("hint: check the name of the database"), "{said:?}");
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, Said, said};
+use crate::sandbox::{Said, Sandbox, said};
 
 /// Returns the program, run as a user without the right to read everything: this user, or the user `nobody` when the tests run as root.
 pub fn unprivileged(program: &Path) -> Command {
@@ -81,10 +81,10 @@ pub fn report(said: &Said) -> Value {
 
 #[test]
 fn every_regular_file_is_read_once_and_nothing_else_is_touched() {
-    let place = Place::new();
-    let root = place.join("tree");
+    let sandbox = Sandbox::new();
+    let root = sandbox.join("tree");
     tree(&root);
-    let said = place.run(&["demo", "tree", "--json"]);
+    let said = sandbox.run(&["demo", "tree", "--json"]);
     assert_eq!(said.code, 0, "{said:?}");
     let report = report(&said);
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
@@ -140,17 +140,17 @@ fn every_regular_file_is_read_once_and_nothing_else_is_touched() {
 
 #[test]
 fn people_get_tables_and_a_finished_run_is_followed_by_a_new_one() {
-    let place = Place::new();
-    let root = place.join("tree");
+    let sandbox = Sandbox::new();
+    let root = sandbox.join("tree");
     tree(&root);
-    let first = said(place.taskyard(&["demo"]).current_dir(&root));
+    let first = said(sandbox.taskyard(&["demo"]).current_dir(&root));
     assert_eq!(first.code, 0, "{first:?}");
     for part in ["files", "10", "large.bin", "3.0 MiB", "b/copy.txt", "duplicates", "the whole report: /"] {
         assert!(first.stdout.contains(part), "{part}: {first:?}");
     }
     assert!(!first.stdout.contains('\u{1b}'), "{first:?}");
     let database = root.join(".taskyard/demo.db").display().to_string();
-    let tasks = || place.json(&["task", "list", "--database", &database, "--limit", "1000"]);
+    let tasks = || sandbox.json(&["task", "list", "--database", &database, "--limit", "1000"]);
     let ids = |tasks: &Value| -> Vec<String> {
         tasks.as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap().to_owned()).collect()
     };
@@ -158,7 +158,7 @@ fn people_get_tables_and_a_finished_run_is_followed_by_a_new_one() {
     assert_eq!(before.len(), 11);
 
     write(&root, "more", "one\ntwo\n");
-    let second = said(place.taskyard(&["demo", "--json"]).current_dir(&root));
+    let second = said(sandbox.taskyard(&["demo", "--json"]).current_dir(&root));
     assert_eq!(second.code, 0, "{second:?}");
     assert_eq!(report(&second)["files"], 11);
     assert_eq!(report(&second)["duplicates"][0].as_array().unwrap().len(), 4);
@@ -172,8 +172,8 @@ fn people_get_tables_and_a_finished_run_is_followed_by_a_new_one() {
     let file = listed.iter().find(|task| task["name"] == "large.bin").unwrap();
     let id = file["id"].as_str().unwrap();
     assert_eq!((&file["state"], &file["attempt"]), (&json!("done"), &json!(1)));
-    assert!(place.ok(&["task", "logs", id, "--database", &database]).contains("read"));
-    let shown = place.json(&["task", "show", id, "--database", &database]);
+    assert!(sandbox.ok(&["task", "logs", id, "--database", &database]).contains("read"));
+    let shown = sandbox.json(&["task", "show", id, "--database", &database]);
     assert_eq!(shown["context"]["progress"]["percentage"], 100.0);
     let joining = listed.iter().find(|task| task["kind"] == "taskyard::demo::report").unwrap();
     assert_eq!(joining["parents"].as_array().unwrap().len(), 11);
@@ -182,29 +182,29 @@ fn people_get_tables_and_a_finished_run_is_followed_by_a_new_one() {
 
 #[test]
 fn what_cannot_be_read_fails_with_its_reason_and_the_report_lists_it() {
-    let place = Place::new();
-    let root = place.join("tree");
+    let sandbox = Sandbox::new();
+    let root = sandbox.join("tree");
     write(&root, "good", "good\n");
     write(&root, "closed", "secret");
     write(&root, "shut/inside", "never seen");
     fs::set_permissions(root.join("closed"), PermissionsExt::from_mode(0o000)).unwrap();
     fs::set_permissions(root.join("shut"), PermissionsExt::from_mode(0o000)).unwrap();
     // In another user's directory: the demo stores its files in this user's state directory.
-    for path in [place.path(), &root] {
+    for path in [sandbox.path(), &root] {
         fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     }
-    fs::create_dir(place.join("state")).unwrap();
-    fs::set_permissions(place.join("state"), PermissionsExt::from_mode(0o777)).unwrap();
-    let is_root = fs::metadata(place.path()).map(|found| std::os::unix::fs::MetadataExt::uid(&found) == 0).unwrap();
+    fs::create_dir(sandbox.join("state")).unwrap();
+    fs::set_permissions(sandbox.join("state"), PermissionsExt::from_mode(0o777)).unwrap();
+    let is_root = fs::metadata(sandbox.path()).map(|found| std::os::unix::fs::MetadataExt::uid(&found) == 0).unwrap();
     if !is_root {
         fs::set_permissions(&root, PermissionsExt::from_mode(0o555)).unwrap();
     }
-    let program = place.join("taskyard");
+    let program = sandbox.join("taskyard");
     fs::copy(env!("CARGO_BIN_EXE_taskyard"), &program).unwrap();
     let run = |json: &[&str]| {
         let mut command = unprivileged(&program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("XDG_STATE_HOME", place.join("state")).current_dir(place.path());
+        command.env("XDG_STATE_HOME", sandbox.join("state")).current_dir(sandbox.path());
         said(command.args(["demo", "tree"]).args(json))
     };
     let failed = run(&["--json"]);
@@ -233,16 +233,16 @@ fn what_cannot_be_read_fails_with_its_reason_and_the_report_lists_it() {
 
 #[test]
 fn an_empty_directory_and_one_that_is_none() {
-    let place = Place::new();
-    fs::create_dir(place.join("empty")).unwrap();
-    let said = place.run(&["demo", "empty", "--json"]);
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.join("empty")).unwrap();
+    let said = sandbox.run(&["demo", "empty", "--json"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(
         report(&said),
         json!({"files": 0, "bytes": 0, "failed": 0, "skipped": 0, "items": [], "duplicates": [], "failures": []})
     );
     for name in ["none", "taskyard.toml"] {
-        let said = place.run(&["demo", name]);
+        let said = sandbox.run(&["demo", name]);
         assert!(said.code == 2 && said.stderr.starts_with("error: ") && said.stdout.is_empty(), "{said:?}");
     }
 }
@@ -268,16 +268,16 @@ fn reads_all(said: &Said, files: usize) {
 
 #[test]
 fn many_small_files_in_more_than_one_group() {
-    let place = Place::new();
-    many(&place.join("many"), 4_500);
-    reads_all(&place.run(&["demo", "many", "--json"]), 4_500);
+    let sandbox = Sandbox::new();
+    many(&sandbox.join("many"), 4_500);
+    reads_all(&sandbox.run(&["demo", "many", "--json"]), 4_500);
 }
 
 #[test]
 fn a_hundred_thousand_small_files_on_both_databases() {
-    let place = Place::new();
-    many(&place.join("many"), 100_000);
-    reads_all(&place.run(&["demo", "many", "--json"]), 100_000);
+    let sandbox = Sandbox::new();
+    many(&sandbox.join("many"), 100_000);
+    reads_all(&sandbox.run(&["demo", "many", "--json"]), 100_000);
     let database = taskyard_testkit::postgres::shared().create_database();
-    reads_all(&place.run(&["demo", "many", "--json", "--database", &database]), 100_000);
+    reads_all(&sandbox.run(&["demo", "many", "--json", "--database", &database]), 100_000);
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::place::{Place, Running, eventually};
+use crate::sandbox::{Running, Sandbox, eventually};
 
 /// Returns the descendants of a process, each with its state (`Z` for a zombie) and its name.
 fn children(id: u32) -> Vec<(u32, char, String)> {
@@ -27,13 +27,13 @@ fn may_unshare() -> bool {
 }
 
 /// Starts a server as process 1 of its own namespace, with a child process that it did not start.
-fn start(place: &Place) -> (Running, u32) {
-    let server = place.application(&[]);
+fn start(sandbox: &Sandbox) -> (Running, u32) {
+    let server = sandbox.application(&[]);
     let line = "sleep 1 & exec \"$0\" queue start";
     let mut command = Command::new("unshare");
     // Without a user namespace, only root may create a PID namespace.
     command.args(["--user", "--map-root-user", "--pid", "--fork", "sh", "-c", line]).arg(server.get_program());
-    command.current_dir(place.path()).env("TASKYARD_LOG", "info");
+    command.current_dir(sandbox.path()).env("TASKYARD_LOG", "info");
     let mut running = Running::start(&mut command);
     running.until_stderr("the server runs");
     let (first, ..) = children(running.id()).pop().expect("unshare has one child");
@@ -45,8 +45,8 @@ fn orphans_are_reaped_and_signals_are_passed_on() {
     if !may_unshare() {
         return;
     }
-    let place = Place::new();
-    let (running, first) = start(&place);
+    let sandbox = Sandbox::new();
+    let (running, first) = start(&sandbox);
     // The server itself is a child of process 1.
     eventually("the unknown child is gone", || {
         let below = children(first);
@@ -70,9 +70,9 @@ fn the_exit_code_is_the_servers() {
     if !may_unshare() {
         return;
     }
-    let place = Place::new();
-    let (mut running, _) = start(&place);
-    std::fs::remove_file(place.join(".taskyard/queue.db")).unwrap();
+    let sandbox = Sandbox::new();
+    let (mut running, _) = start(&sandbox);
+    std::fs::remove_file(sandbox.join(".taskyard/queue.db")).unwrap();
     running.until_stderr("is lost, and the server has ended");
     assert_eq!(running.end().0.code(), Some(75));
 }

@@ -5,67 +5,67 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
-fn add(place: &Place, arguments: &[&str]) -> String {
-    place.ok(&[&["task", "add", "tests::unknown"], arguments].concat())
+fn add(sandbox: &Sandbox, arguments: &[&str]) -> String {
+    sandbox.ok(&[&["task", "add", "tests::unknown"], arguments].concat())
 }
 
-fn task(place: &Place, id: &str) -> Value {
-    place.json(&["task", "show", id])["task"].clone()
+fn task(sandbox: &Sandbox, id: &str) -> Value {
+    sandbox.json(&["task", "show", id])["task"].clone()
 }
 
 #[test]
 fn the_priority_of_a_task_that_has_not_started() {
-    let place = Place::new();
-    let id = add(&place, &["--args", "[]"]);
-    assert!(place.ok(&["task", "priority", &id, "-5"]).contains("new priority"));
-    assert_eq!(task(&place, &id)["priority"], -5);
-    place.ok(&["task", "priority", &id, "7"]);
-    assert_eq!(task(&place, &id)["priority"], 7);
+    let sandbox = Sandbox::new();
+    let id = add(&sandbox, &["--args", "[]"]);
+    assert!(sandbox.ok(&["task", "priority", &id, "-5"]).contains("new priority"));
+    assert_eq!(task(&sandbox, &id)["priority"], -5);
+    sandbox.ok(&["task", "priority", &id, "7"]);
+    assert_eq!(task(&sandbox, &id)["priority"], 7);
     for wrong in ["2147483648", "high", "1.5", ""] {
-        let said = place.run(&["task", "priority", &id, wrong]);
+        let said = sandbox.run(&["task", "priority", &id, wrong]);
         assert!(said.code == 2 && said.stderr.contains("whole number"), "{said:?}");
     }
-    place.ok(&["task", "cancel", &id]);
-    let said = place.run(&["task", "priority", &id, "1"]);
+    sandbox.ok(&["task", "cancel", &id]);
+    let said = sandbox.run(&["task", "priority", &id, "1"]);
     assert!(said.code == 4 && said.stderr.contains("not started"), "{said:?}");
-    let said = place.run(&["task", "priority", "01890000-0000-7000-8000-000000000000", "1"]);
+    let said = sandbox.run(&["task", "priority", "01890000-0000-7000-8000-000000000000", "1"]);
     assert_eq!(said.code, 4, "{said:?}");
 }
 
 #[test]
 fn a_queue_is_told_to_age() {
-    let place = Place::new();
-    let id = add(&place, &["--args", "[]", "--queue", "reports"]);
-    let said = place.json(&["queue", "ageing", "reports", "--every", "10m"]);
+    let sandbox = Sandbox::new();
+    let id = add(&sandbox, &["--args", "[]", "--queue", "reports"]);
+    let said = sandbox.json(&["queue", "ageing", "reports", "--every", "10m"]);
     assert_eq!(said, json!({"queue": "reports", "ageing_seconds": 600.0}));
-    assert_eq!(place.json(&["queue", "stats"])[0]["ageing_seconds"], 600.0);
-    assert!(place.ok(&["queue", "stats"]).contains("10m"));
-    place.ok(&["queue", "ageing", "reports", "--off"]);
-    assert_eq!(place.json(&["queue", "stats"])[0]["ageing_seconds"], Value::Null);
+    assert_eq!(sandbox.json(&["queue", "stats"])[0]["ageing_seconds"], 600.0);
+    assert!(sandbox.ok(&["queue", "stats"]).contains("10m"));
+    sandbox.ok(&["queue", "ageing", "reports", "--off"]);
+    assert_eq!(sandbox.json(&["queue", "stats"])[0]["ageing_seconds"], Value::Null);
     for wrong in [&["queue", "ageing", "reports", "--every", "0"][..], &["queue", "ageing", "reports"]] {
-        assert_eq!(place.run(wrong).code, 2);
+        assert_eq!(sandbox.run(wrong).code, 2);
     }
-    assert_eq!(task(&place, &id)["state"], "enqueued");
+    assert_eq!(task(&sandbox, &id)["state"], "enqueued");
 }
 
 #[test]
 fn dead_letters_through_their_life() {
-    let place = Place::new();
-    let parent = add(&place, &["--args", "[]", "--queue", "mail"]);
-    let dead = add(&place, &["--args", "[1]", "--kwargs", r#"{"a":2}"#, "--queue", "mail", "--parent", &parent]);
+    let sandbox = Sandbox::new();
+    let parent = add(&sandbox, &["--args", "[]", "--queue", "mail"]);
+    let dead = add(&sandbox, &["--args", "[1]", "--kwargs", r#"{"a":2}"#, "--queue", "mail", "--parent", &parent]);
     // Without a server: a cancelled task can be edited as well, and is not a dead letter.
-    place.ok(&["task", "cancel", &parent]);
-    assert_eq!(place.json(&["dead", "count"]), json!({"dead": 0}));
-    let edited = place.json(&["dead", "edit", &dead, "--args", r#"["x"]"#, "--priority", "-3", "--max-retries", "9"]);
+    sandbox.ok(&["task", "cancel", &parent]);
+    assert_eq!(sandbox.json(&["dead", "count"]), json!({"dead": 0}));
+    let edited = sandbox.json(&["dead", "edit", &dead, "--args", r#"["x"]"#, "--priority", "-3", "--max-retries", "9"]);
     assert_eq!(edited["edited"], true);
-    let shown = task(&place, &dead);
+    let shown = task(&sandbox, &dead);
     assert_eq!(shown["payload"], json!({"args": ["x"], "kwargs": {"a": 2}}));
     assert_eq!((&shown["priority"], &shown["retry"]["max_retries"]), (&json!(-3), &json!(9)));
     assert_eq!(shown["state"], "cancelled");
-    place.ok(&["dead", "edit", &dead, "--queue", "second"]);
-    assert_eq!(task(&place, &dead)["queue"], "second");
+    sandbox.ok(&["dead", "edit", &dead, "--queue", "second"]);
+    assert_eq!(task(&sandbox, &dead)["queue"], "second");
     for (wrong, code, part) in [
         (&["dead", "edit", &dead][..], 2, "nothing to change"),
         (&["dead", "edit", &dead, "--args", "{}"], 2, "not a JSON list"),
@@ -75,24 +75,24 @@ fn dead_letters_through_their_life() {
         (&["dead", "list", "--failed-before", "yesterday"], 2, "failed-before"),
         (&["dead", "purge", "--failed-before", "2026-01-01T00:00:00Z", "--older-than", "1d"], 2, "cannot be used"),
     ] {
-        let said = place.run(wrong);
+        let said = sandbox.run(wrong);
         assert!(said.code == code && said.stderr.contains(part), "{wrong:?}: {said:?}");
     }
     // Arguments written by the command are plain JSON, without references or signed values.
-    place.ok(&["dead", "edit", &dead, "--args", r#"[{"$dill":"AA"}]"#]);
-    assert_eq!(task(&place, &dead)["payload"]["args"], json!([{"$dill": "AA"}]));
-    let said = place.run(&["dead", "edit", "01890000-0000-7000-8000-000000000000", "--priority", "1"]);
+    sandbox.ok(&["dead", "edit", &dead, "--args", r#"[{"$dill":"AA"}]"#]);
+    assert_eq!(task(&sandbox, &dead)["payload"]["args"], json!([{"$dill": "AA"}]));
+    let said = sandbox.run(&["dead", "edit", "01890000-0000-7000-8000-000000000000", "--priority", "1"]);
     assert_eq!(said.code, 4, "{said:?}");
-    place.ok(&["dead", "retry", &parent, "--args", "[5]"]);
-    let shown = task(&place, &parent);
+    sandbox.ok(&["dead", "retry", &parent, "--args", "[5]"]);
+    let shown = task(&sandbox, &parent);
     assert_eq!((&shown["state"], &shown["payload"]["args"]), (&json!("enqueued"), &json!([5])));
-    let said = place.run(&["dead", "edit", &parent, "--args", "[]"]);
+    let said = sandbox.run(&["dead", "edit", &parent, "--args", "[]"]);
     assert!(said.code == 4 && said.stderr.contains("can be edited"), "{said:?}");
 }
 
 #[test]
 fn an_order_that_cannot_be_meant_is_refused() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for (arguments, part) in [
         (&["queue", "start", "--queues", "a:0"][..], "whole number"),
         (&["queue", "start", "--queues", "a,a"], "twice"),
@@ -100,30 +100,30 @@ fn an_order_that_cannot_be_meant_is_refused() {
         (&["queue", "start", "--queues", "a,b", "--queue-order", "random"], "priority, strict, weights"),
         (&["queue", "start", "--queues", "a:3,b", "--queue-order", "strict"], "weights"),
     ] {
-        let said = place.run(arguments);
+        let said = sandbox.run(arguments);
         assert!(said.code == 2 && said.stderr.contains(part), "{arguments:?}: {said:?}");
     }
 }
 
 #[test]
 fn a_queues_name_may_be_as_long_as_the_settings_say() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let name = "q".repeat(300);
     for command in [&["pause"][..], &["resume"], &["limit", "2"], &["rate", "5/s"]] {
         let arguments = [&["queue", command[0], &name], &command[1..]].concat();
-        let said = place.run(&arguments);
+        let said = sandbox.run(&arguments);
         assert!(said.code != 0 && said.stderr.contains("255"), "{command:?}: {said:?}");
-        place.ok(&[&["--set", "name_bytes_max=300"], &arguments[..]].concat());
+        sandbox.ok(&[&["--set", "name_bytes_max=300"], &arguments[..]].concat());
     }
 }
 
 #[test]
 fn one_picture_of_everything() {
-    let place = Place::new();
-    add(&place, &["--args", "[]", "--queue", "mail"]);
-    place.ok(&["queue", "pause", "other"]);
-    place.ok(&["schedule", "add", "nightly", "0 3 * * *", "tests::unknown"]);
-    let frame = place.json(&["top", "--once"]);
+    let sandbox = Sandbox::new();
+    add(&sandbox, &["--args", "[]", "--queue", "mail"]);
+    sandbox.ok(&["queue", "pause", "other"]);
+    sandbox.ok(&["schedule", "add", "nightly", "0 3 * * *", "tests::unknown"]);
+    let frame = sandbox.json(&["top", "--once"]);
     assert_eq!((&frame["states"]["enqueued"], &frame["states"]["doing"]), (&json!(1), &json!(0)));
     assert_eq!(frame["per_second"], Value::Null, "there was no look before");
     let queues: Vec<_> = frame["queues"].as_array().unwrap().iter().map(|queue| queue["name"].clone()).collect();
@@ -132,23 +132,23 @@ fn one_picture_of_everything() {
     for part in ["servers", "running", "dead"] {
         assert_eq!(frame[part], json!([]), "{part}");
     }
-    let picture = place.ok(&["top", "--once"]);
+    let picture = sandbox.ok(&["top", "--once"]);
     for part in ["enqueued 1", "mail", "other", "paused", "nightly", "running: none", "dead letters: none"] {
         assert!(picture.contains(part), "{part}: {picture}");
     }
     assert!(!picture.contains('\u{1b}'), "{picture}");
     // Without a terminal, `top` is refused.
-    let said = place.run(&["top"]);
+    let said = sandbox.run(&["top"]);
     assert!(said.code == 2 && said.stderr.contains("--once"), "{said:?}");
-    let nowhere = Place::new();
+    let nowhere = Sandbox::new();
     assert_eq!(nowhere.run(&["top", "--once"]).code, 3);
 }
 
 #[test]
 fn a_stream_of_looks_for_programs() {
-    let place = Place::new();
-    add(&place, &["--args", "[]"]);
-    let mut child = place
+    let sandbox = Sandbox::new();
+    add(&sandbox, &["--args", "[]"]);
+    let mut child = sandbox
         .taskyard(&["top", "--json", "--every", "100ms"])
         .stdout(Stdio::piped())
         .spawn()
@@ -165,23 +165,23 @@ fn a_stream_of_looks_for_programs() {
 }
 
 /// Adds a task that reads a missing file, and waits until it is a dead letter.
-fn dies(place: &Place, name: &str, more: &[&str]) -> String {
-    let args = json!([place.path(), name]).to_string();
+fn dies(sandbox: &Sandbox, name: &str, more: &[&str]) -> String {
+    let args = json!([sandbox.path(), name]).to_string();
     let add = ["task", "add", "files::measure", "--max-retries", "0", "--args", &args];
-    let id = place.ok(&[&add[..], more].concat());
-    assert_eq!(place.run(&["task", "wait", &id]).code, 1);
+    let id = sandbox.ok(&[&add[..], more].concat());
+    assert_eq!(sandbox.run(&["task", "wait", &id]).code, 1);
     id
 }
 
 #[test]
 fn dead_letters_are_found_mended_and_run() {
-    let place = Place::new();
-    let _server = place.server(&["--queues", "default,other", "--queue-order", "strict"]);
-    let one = dies(&place, "one", &[]);
-    let two = dies(&place, "two", &["--queue", "other", "--tag", "night"]);
-    let count = |arguments: &[&str]| place.json(&[&["dead", "count"], arguments].concat())["dead"].as_u64().unwrap();
-    let error = task(&place, &one)["error"]["type"].as_str().unwrap().to_owned();
-    let died = task(&place, &two)["finished_at"].as_str().unwrap().to_owned();
+    let sandbox = Sandbox::new();
+    let _server = sandbox.server(&["--queues", "default,other", "--queue-order", "strict"]);
+    let one = dies(&sandbox, "one", &[]);
+    let two = dies(&sandbox, "two", &["--queue", "other", "--tag", "night"]);
+    let count = |arguments: &[&str]| sandbox.json(&[&["dead", "count"], arguments].concat())["dead"].as_u64().unwrap();
+    let error = task(&sandbox, &one)["error"]["type"].as_str().unwrap().to_owned();
+    let died = task(&sandbox, &two)["finished_at"].as_str().unwrap().to_owned();
     for (arguments, expected) in [
         (&[][..], 2),
         (&["--error", &error], 2),
@@ -195,53 +195,53 @@ fn dead_letters_are_found_mended_and_run() {
     ] {
         assert_eq!(count(arguments), expected, "{arguments:?}");
     }
-    assert_eq!(place.json(&["dead", "list", "--tag", "night"])[0]["id"], json!(two));
-    assert_eq!(place.json(&["top", "--once"])["dead"].as_array().unwrap().len(), 2);
-    std::fs::write(place.join("there"), "now").unwrap();
-    let args = json!([place.path(), "there"]).to_string();
-    place.ok(&["dead", "retry", &one, "--args", &args]);
-    assert_eq!(place.run(&["task", "wait", &one]).code, 0);
-    assert_eq!(place.json(&["task", "show", &one])["attempts"].as_array().unwrap().len(), 2);
-    place.ok(&["dead", "edit", &two, "--args", &args, "--queue", "default"]);
-    assert_eq!(task(&place, &two)["state"], "failed");
-    assert_eq!(place.json(&["dead", "retry", "--queue", "other"])["retried"], 0);
-    assert_eq!(place.json(&["dead", "retry", "--tag", "night"])["retried"], 1);
-    assert_eq!(place.run(&["task", "wait", &two]).code, 0);
-    let three = dies(&place, "three", &[]);
-    assert_eq!(place.json(&["dead", "purge", "--yes", "--message", "nothing"])["deleted"], 0);
-    assert_eq!(place.json(&["dead", "purge", "--yes", "--message", "is gone"])["deleted"], 1);
-    assert_eq!(place.run(&["task", "show", &three]).code, 4);
+    assert_eq!(sandbox.json(&["dead", "list", "--tag", "night"])[0]["id"], json!(two));
+    assert_eq!(sandbox.json(&["top", "--once"])["dead"].as_array().unwrap().len(), 2);
+    std::fs::write(sandbox.join("there"), "now").unwrap();
+    let args = json!([sandbox.path(), "there"]).to_string();
+    sandbox.ok(&["dead", "retry", &one, "--args", &args]);
+    assert_eq!(sandbox.run(&["task", "wait", &one]).code, 0);
+    assert_eq!(sandbox.json(&["task", "show", &one])["attempts"].as_array().unwrap().len(), 2);
+    sandbox.ok(&["dead", "edit", &two, "--args", &args, "--queue", "default"]);
+    assert_eq!(task(&sandbox, &two)["state"], "failed");
+    assert_eq!(sandbox.json(&["dead", "retry", "--queue", "other"])["retried"], 0);
+    assert_eq!(sandbox.json(&["dead", "retry", "--tag", "night"])["retried"], 1);
+    assert_eq!(sandbox.run(&["task", "wait", &two]).code, 0);
+    let three = dies(&sandbox, "three", &[]);
+    assert_eq!(sandbox.json(&["dead", "purge", "--yes", "--message", "nothing"])["deleted"], 0);
+    assert_eq!(sandbox.json(&["dead", "purge", "--yes", "--message", "is gone"])["deleted"], 1);
+    assert_eq!(sandbox.run(&["task", "show", &three]).code, 4);
 }
 
 #[test]
 fn tasks_that_lost_their_place_in_the_range_are_shown_and_put_back() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for _ in 0..3 {
-        place.ok(&["task", "add", "files::measure", "--args", &json!([place.path(), "taskyard.toml"]).to_string()]);
+        sandbox.ok(&["task", "add", "files::measure", "--args", &json!([sandbox.path(), "taskyard.toml"]).to_string()]);
     }
-    assert!(place.ok(&["db", "check"]).contains("3 tasks were compared"));
+    assert!(sandbox.ok(&["db", "check"]).contains("3 tasks were compared"));
     let delete = || {
         let text =
             "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('delete from ty_ready'); db.commit()";
         let done =
-            std::process::Command::new("python3").args(["-c", text]).arg(place.join(".taskyard/queue.db")).status();
+            std::process::Command::new("python3").args(["-c", text]).arg(sandbox.join(".taskyard/queue.db")).status();
         assert!(done.unwrap().success());
     };
     delete();
-    let status = place.run(&["queue", "status"]);
+    let status = sandbox.run(&["queue", "status"]);
     assert!(status.code == 1 && status.stdout.contains("missing from the runnable range"), "{status:?}");
-    let check = place.run(&["db", "check"]);
+    let check = sandbox.run(&["db", "check"]);
     assert!(
         check.code == 1 && check.stdout.contains("3 enqueued tasks were missing there, 0 of them were put back"),
         "{check:?}"
     );
-    assert_eq!(place.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
-    assert!(!place.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
+    assert_eq!(sandbox.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
+    assert!(!sandbox.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
     // A running server repairs the range on its own.
     delete();
-    let _server = place.server(&[]);
-    let listed = place.json(&["task", "list"]);
+    let _server = sandbox.server(&[]);
+    let listed = sandbox.json(&["task", "list"]);
     for task in listed.as_array().unwrap() {
-        assert_eq!(place.run(&["task", "wait", task["id"].as_str().unwrap(), "--timeout", "30s"]).code, 0);
+        assert_eq!(sandbox.run(&["task", "wait", task["id"].as_str().unwrap(), "--timeout", "30s"]).code, 0);
     }
 }

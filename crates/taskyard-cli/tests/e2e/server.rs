@@ -5,54 +5,55 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use taskyard_testkit::postgres::Cluster;
 
-use crate::place::{Place, Running, eventually, said};
+use crate::sandbox::{Running, Sandbox, eventually, said};
 
 /// Adds a task that reads a file; returns its id.
-fn read(place: &Place, name: &str, more: &[&str]) -> String {
-    let args = json!([place.path(), name]).to_string();
-    place.ok(&[&["task", "add", "files::measure", "--max-retries", "0", "--args", &args], more].concat())
+fn read(sandbox: &Sandbox, name: &str, more: &[&str]) -> String {
+    let args = json!([sandbox.path(), name]).to_string();
+    sandbox.ok(&[&["task", "add", "files::measure", "--max-retries", "0", "--args", &args], more].concat())
 }
 
 #[test]
 fn a_task_runs_and_is_waited_for() {
-    let place = Place::new();
-    std::fs::write(place.join("file"), "a\nb\n").unwrap();
-    let server = place.server(&["-w", "2", "--name", "one"]);
-    let id = read(&place, "file", &[]);
-    let result: Value = serde_json::from_str(&place.ok(&["task", "wait", &id])).unwrap();
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.join("file"), "a\nb\n").unwrap();
+    let server = sandbox.server(&["-w", "2", "--name", "one"]);
+    let id = read(&sandbox, "file", &[]);
+    let result: Value = serde_json::from_str(&sandbox.ok(&["task", "wait", &id])).unwrap();
     assert_eq!((&result["bytes"], &result["lines"]), (&json!(4), &json!(2)));
 
-    let shown = place.json(&["task", "show", &id]);
+    let shown = sandbox.json(&["task", "show", &id]);
     assert_eq!(shown["task"]["state"], "done");
     assert_eq!(shown["attempts"].as_array().unwrap().len(), 1);
     assert_eq!(shown["context"]["progress"]["completed"], 4);
-    let logs = place.ok(&["task", "logs", "-f", &id]);
+    let logs = sandbox.ok(&["task", "logs", "-f", &id]);
     assert!(logs.contains("INFO") && logs.contains("\"bytes\":4"), "{logs}");
-    let line: Value = serde_json::from_str(place.ok(&["task", "logs", &id, "--json"]).lines().next().unwrap()).unwrap();
+    let line: Value =
+        serde_json::from_str(sandbox.ok(&["task", "logs", &id, "--json"]).lines().next().unwrap()).unwrap();
     assert_eq!((&line["level"], &line["fields"]["lines"]), (&json!(20), &json!(2)));
 
-    let servers = place.json(&["queue", "servers"]);
+    let servers = sandbox.json(&["queue", "servers"]);
     let of = &servers[0];
     assert_eq!((&of["name"], &of["is_running"], &of["workers_max"]), (&json!("one"), &json!(true), &json!(2)));
     assert_eq!(of["pid"], server.id());
-    assert_eq!(place.json(&["queue", "status"])["healthy"], true);
-    assert!(place.ok(&["queue", "status"]).contains("good"));
+    assert_eq!(sandbox.json(&["queue", "status"])["healthy"], true);
+    assert!(sandbox.ok(&["queue", "status"]).contains("good"));
 
     assert!(server.seen.iter().any(|line| line.starts_with("database: /") && line.ends_with(".taskyard/queue.db")));
     server.signal("TERM");
     let (status, stdout) = server.end();
     assert_eq!((status.code(), stdout.as_str()), (Some(0), ""));
-    assert_eq!(place.run(&["queue", "status"]).code, 1);
+    assert_eq!(sandbox.run(&["queue", "status"]).code, 1);
 }
 
 #[test]
 fn a_server_of_rust_tasks_refuses_options_of_python() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for (option, part) in [
         (&["--include", "jobs"][..], "--include name Python modules"),
         (&["--reload"], "--reload watches Python files"),
     ] {
-        let said = place.run(&[&["queue", "start"], option].concat());
+        let said = sandbox.run(&[&["queue", "start"], option].concat());
         assert_eq!(said.code, 2, "{said:?}");
         assert!(said.stderr.contains(part), "{said:?}");
     }
@@ -60,18 +61,18 @@ fn a_server_of_rust_tasks_refuses_options_of_python() {
 
 #[test]
 fn nothing_that_a_server_says_reaches_a_terminal_raw() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let evil = "\u{1b}[2J\u{9b}31m\u{202e}x\nforged: line";
     let is_raw = |text: &str| {
         text.contains(['\u{1b}', '\u{9b}', '\u{202e}']) || text.lines().any(|line| line.starts_with("forged"))
     };
-    let mut server = place.server(&["--name", "\u{1b}[31mname"]);
+    let mut server = sandbox.server(&["--name", "\u{1b}[31mname"]);
     let args = json!([evil]).to_string();
-    let id = place.ok(&["task", "add", "files::panic", "--args", &args]);
-    assert_eq!(place.run(&["task", "wait", &id]).code, 1);
+    let id = sandbox.ok(&["task", "add", "files::panic", "--args", &args]);
+    assert_eq!(sandbox.run(&["task", "wait", &id]).code, 1);
     // A message without such characters is left to the standard hook, or the application's.
-    let plain = place.ok(&["task", "add", "files::panic", "--args", "[\"an ordinary panic\"]"]);
-    assert_eq!(place.run(&["task", "wait", &plain]).code, 1);
+    let plain = sandbox.ok(&["task", "add", "files::panic", "--args", "[\"an ordinary panic\"]"]);
+    assert_eq!(sandbox.run(&["task", "wait", &plain]).code, 1);
     server.until_stderr("an ordinary panic");
     server.signal("TERM");
     server.until_stderr("stopping");
@@ -80,46 +81,46 @@ fn nothing_that_a_server_says_reaches_a_terminal_raw() {
     for arguments in
         [&["queue", evil][..], &["queue", "start", evil], &["serve", "--port", evil], &["--database", evil]]
     {
-        let said = place.run(arguments);
+        let said = sandbox.run(arguments);
         assert!(said.code == 2 && !is_raw(&said.stderr) && !is_raw(&said.stdout), "{said:?}");
     }
 }
 
 #[test]
 fn a_failed_task_is_a_dead_letter_until_it_is_retried() {
-    let place = Place::new();
-    let _server = place.server(&[]);
-    let id = read(&place, "later", &[]);
-    let other = read(&place, "never", &["--queue", "other"]);
-    let failed = place.run(&["task", "wait", &id]);
+    let sandbox = Sandbox::new();
+    let _server = sandbox.server(&[]);
+    let id = read(&sandbox, "later", &[]);
+    let other = read(&sandbox, "never", &["--queue", "other"]);
+    let failed = sandbox.run(&["task", "wait", &id]);
     assert_eq!(failed.code, 1);
     assert!(failed.stderr.contains("FileGone: the file is gone") && failed.stdout.is_empty(), "{failed:?}");
-    place.run(&["task", "wait", &other]);
+    sandbox.run(&["task", "wait", &other]);
 
-    assert_eq!(place.json(&["dead", "list"]).as_array().unwrap().len(), 2);
-    assert_eq!(place.json(&["dead", "list", "--queue", "other"])[0]["id"], json!(other));
-    assert!(place.ok(&["dead", "list"]).contains("FileGone"));
-    assert!(place.ok(&["dead", "show", &id]).contains("the file is gone"));
+    assert_eq!(sandbox.json(&["dead", "list"]).as_array().unwrap().len(), 2);
+    assert_eq!(sandbox.json(&["dead", "list", "--queue", "other"])[0]["id"], json!(other));
+    assert!(sandbox.ok(&["dead", "list"]).contains("FileGone"));
+    assert!(sandbox.ok(&["dead", "show", &id]).contains("the file is gone"));
 
-    std::fs::write(place.join("later"), "now").unwrap();
-    assert_eq!(place.run(&["queue", "retry", &id, "--queue", "other"]).code, 2);
-    assert_eq!(place.json(&["dead", "retry", "--queue", "default"])["retried"], 1);
-    assert_eq!(place.run(&["task", "wait", &id]).code, 0);
-    assert_eq!(place.json(&["queue", "retry", "--yes"])["retried"], 1);
-    place.run(&["task", "wait", &other]);
-    assert_eq!(place.json(&["dead", "purge", "--yes"])["deleted"], 1);
-    assert_eq!(place.json(&["dead", "list"]), json!([]));
+    std::fs::write(sandbox.join("later"), "now").unwrap();
+    assert_eq!(sandbox.run(&["queue", "retry", &id, "--queue", "other"]).code, 2);
+    assert_eq!(sandbox.json(&["dead", "retry", "--queue", "default"])["retried"], 1);
+    assert_eq!(sandbox.run(&["task", "wait", &id]).code, 0);
+    assert_eq!(sandbox.json(&["queue", "retry", "--yes"])["retried"], 1);
+    sandbox.run(&["task", "wait", &other]);
+    assert_eq!(sandbox.json(&["dead", "purge", "--yes"])["deleted"], 1);
+    assert_eq!(sandbox.json(&["dead", "list"]), json!([]));
 }
 
 #[test]
 fn a_server_knows_the_tasks_of_its_application_and_no_others() {
-    let place = Place::new();
-    let victim = place.join("precious");
+    let sandbox = Sandbox::new();
+    let victim = sandbox.join("precious");
     std::fs::write(&victim, "precious").unwrap();
-    let _application = place.server(&[]);
+    let _application = sandbox.server(&[]);
     let beside = json!({"links": 0, "skipped": 0, "unlisted": [], "unlisted_more": 0}).to_string();
-    let report = json!([place.path(), victim, serde_json::from_str::<Value>(&beside).unwrap()]).to_string();
-    let file = json!([place.path(), "precious"]).to_string();
+    let report = json!([sandbox.path(), victim, serde_json::from_str::<Value>(&beside).unwrap()]).to_string();
+    let file = json!([sandbox.path(), "precious"]).to_string();
     for (kind, args, queue) in [
         ("taskyard::demo::report", &report, "default"),
         ("taskyard::demo::report", &report, "demo"),
@@ -127,15 +128,15 @@ fn a_server_knows_the_tasks_of_its_application_and_no_others() {
         ("taskyard::bench::noop", &"[1]".to_owned(), "bench"),
         ("taskyard::bench::stamp", &"[1]".to_owned(), "bench"),
     ] {
-        let id = place.ok(&["task", "add", kind, "--args", args, "--queue", queue]);
-        eventually(kind, || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
+        let id = sandbox.ok(&["task", "add", kind, "--args", args, "--queue", queue]);
+        eventually(kind, || sandbox.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
     }
     // A demo on the same database accesses only its own directory.
-    std::fs::create_dir(place.join("tree")).unwrap();
-    std::fs::write(place.join("tree/file"), "x").unwrap();
-    let database = place.join(".taskyard/queue.db").display().to_string();
-    assert_eq!(place.run(&["demo", "tree", "--database", &database]).code, 0);
-    let reports = place.json(&["task", "list", "--kind", "taskyard::demo::report"]);
+    std::fs::create_dir(sandbox.join("tree")).unwrap();
+    std::fs::write(sandbox.join("tree/file"), "x").unwrap();
+    let database = sandbox.join(".taskyard/queue.db").display().to_string();
+    assert_eq!(sandbox.run(&["demo", "tree", "--database", &database]).code, 0);
+    let reports = sandbox.json(&["task", "list", "--kind", "taskyard::demo::report"]);
     let done = reports.as_array().unwrap().iter().filter(|task| task["state"] == "done").count();
     assert_eq!(done, 1, "{reports}");
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
@@ -143,65 +144,65 @@ fn a_server_knows_the_tasks_of_its_application_and_no_others() {
 
 #[test]
 fn a_wait_that_is_too_long_ends_and_the_task_goes_on() {
-    let place = Place::new();
-    let id = place.ok(&["task", "add", "tests::unknown"]);
-    let waited = place.run(&["task", "wait", &id, "--timeout", "100ms"]);
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(&["task", "add", "tests::unknown"]);
+    let waited = sandbox.run(&["task", "wait", &id, "--timeout", "100ms"]);
     assert_eq!(waited.code, 1);
     assert!(waited.stderr.contains("did not finish within 0.1 s"), "{waited:?}");
 
     // A server without the kind parks the task and logs it.
-    let server = place.server(&[]);
-    eventually("the task is parked", || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
-    assert!(place.ok(&["task", "list"]).contains("tests::unknown"));
+    let server = sandbox.server(&[]);
+    eventually("the task is parked", || sandbox.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
+    assert!(sandbox.ok(&["task", "list"]).contains("tests::unknown"));
     server.signal("INT");
     assert_eq!(server.end().0.code(), Some(0));
 }
 
 #[test]
 fn a_running_task_is_stopped_cancelled_and_drained() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     // The file is sparse: nothing is written to it, and it takes no space on the disk.
-    let large = std::fs::File::create(place.join("large")).unwrap();
+    let large = std::fs::File::create(sandbox.join("large")).unwrap();
     large.set_len(200 << 30).unwrap();
-    let _server = place.server(&["-w", "2"]);
+    let _server = sandbox.server(&["-w", "2"]);
     let is = |id: &str, state: &str| {
-        eventually(state, || place.json(&["task", "show", id])["task"]["state"] == state);
+        eventually(state, || sandbox.json(&["task", "show", id])["task"]["state"] == state);
     };
-    let id = read(&place, "large", &[]);
+    let id = read(&sandbox, "large", &[]);
     is(&id, "doing");
     eventually("its progress shows", || {
-        place.json(&["task", "show", &id])["context"]["progress"]["completed"].is_u64()
+        sandbox.json(&["task", "show", &id])["context"]["progress"]["completed"].is_u64()
     });
-    assert!(place.ok(&["task", "stop", &id]).contains("asked"));
+    assert!(sandbox.ok(&["task", "stop", &id]).contains("asked"));
     is(&id, "stopped");
 
-    let waited = place.run(&["task", "wait", &id]);
+    let waited = sandbox.run(&["task", "wait", &id]);
     assert!(waited.code == 1 && waited.stderr.contains("was stopped"), "{waited:?}");
-    place.ok(&["task", "retry", &id]);
+    sandbox.ok(&["task", "retry", &id]);
     is(&id, "doing");
 
-    let late = place.run(&["queue", "drain", "default", "--timeout", "300ms"]);
+    let late = sandbox.run(&["queue", "drain", "default", "--timeout", "300ms"]);
     assert!(late.code == 1 && late.stderr.contains("still run"), "{late:?}");
-    place.ok(&["task", "cancel", &id]);
-    place.ok(&["queue", "drain", "default"]);
+    sandbox.ok(&["task", "cancel", &id]);
+    sandbox.ok(&["queue", "drain", "default"]);
     is(&id, "cancelled");
-    let waited = place.run(&["task", "wait", &id]);
+    let waited = sandbox.run(&["task", "wait", &id]);
     assert!(waited.code == 1 && waited.stderr.contains("was cancelled"), "{waited:?}");
     // A task added now waits until the queue is resumed.
-    std::fs::write(place.join("small"), "x").unwrap();
-    let next = read(&place, "small", &[]);
-    assert_eq!(place.run(&["task", "wait", &next, "--timeout", "500ms"]).code, 1);
-    place.ok(&["queue", "resume", "default"]);
-    assert_eq!(place.run(&["task", "wait", &next]).code, 0);
+    std::fs::write(sandbox.join("small"), "x").unwrap();
+    let next = read(&sandbox, "small", &[]);
+    assert_eq!(sandbox.run(&["task", "wait", &next, "--timeout", "500ms"]).code, 1);
+    sandbox.ok(&["queue", "resume", "default"]);
+    assert_eq!(sandbox.run(&["task", "wait", &next]).code, 0);
 }
 
 #[test]
 fn a_second_signal_hastens_the_end_and_the_task_is_given_back() {
-    let place = Place::new();
-    std::fs::File::create(place.join("large")).unwrap().set_len(200 << 30).unwrap();
-    let mut server = place.server(&["--set", "shutdown_grace=60"]);
-    let id = read(&place, "large", &[]);
-    eventually("it runs", || place.json(&["task", "show", &id])["task"]["state"] == "doing");
+    let sandbox = Sandbox::new();
+    std::fs::File::create(sandbox.join("large")).unwrap().set_len(200 << 30).unwrap();
+    let mut server = sandbox.server(&["--set", "shutdown_grace=60"]);
+    let id = read(&sandbox, "large", &[]);
+    eventually("it runs", || sandbox.json(&["task", "show", &id])["task"]["state"] == "doing");
     let began = Instant::now();
     server.signal("TERM");
     server.until_stderr("another signal stops at once");
@@ -209,33 +210,33 @@ fn a_second_signal_hastens_the_end_and_the_task_is_given_back() {
     let (status, _) = server.end();
     assert_eq!(status.code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    let task = &place.json(&["task", "show", &id])["task"];
+    let task = &sandbox.json(&["task", "show", &id])["task"];
     assert_eq!((&task["state"], &task["attempt"], &task["failures"]), (&json!("enqueued"), &json!(0), &json!(0)));
 }
 
 #[test]
 fn a_server_serves_the_queues_it_was_given() {
-    let place = Place::new();
-    std::fs::write(place.join("file"), "x").unwrap();
-    let _server = place.server(&["--queues", "a, b"]);
-    let (mine, other) = (read(&place, "file", &["--queue", "b"]), read(&place, "file", &["--queue", "c"]));
-    assert_eq!(place.run(&["task", "wait", &mine]).code, 0);
-    assert_eq!(place.run(&["task", "wait", &other, "--timeout", "500ms"]).code, 1);
-    let python = said(&mut place.taskyard(&["queue", "start", "--app", "web:app"]));
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.join("file"), "x").unwrap();
+    let _server = sandbox.server(&["--queues", "a, b"]);
+    let (mine, other) = (read(&sandbox, "file", &["--queue", "b"]), read(&sandbox, "file", &["--queue", "c"]));
+    assert_eq!(sandbox.run(&["task", "wait", &mine]).code, 0);
+    assert_eq!(sandbox.run(&["task", "wait", &other, "--timeout", "500ms"]).code, 1);
+    let python = said(&mut sandbox.taskyard(&["queue", "start", "--app", "web:app"]));
     assert!(python.code == 2 && python.stderr.contains("--app"), "{python:?}");
 }
 
 #[test]
 fn a_server_whose_file_is_gone_ends_by_itself_and_a_fresh_one_helps() {
-    let place = Place::new();
-    let large = std::fs::File::create(place.join("large")).unwrap();
+    let sandbox = Sandbox::new();
+    let large = std::fs::File::create(sandbox.join("large")).unwrap();
     large.set_len(1 << 40).unwrap();
-    let database = place.join(".taskyard/queue.db");
+    let database = sandbox.join(".taskyard/queue.db");
     let short = ["lease=2s", "heartbeat_interval=500ms", "rescue_interval=500ms"].map(|set| ["--set", set]).concat();
-    let mut server = place.server(&short);
-    let id = read(&place, "large", &[]);
-    eventually("it runs", || place.json(&["task", "show", &id])["task"]["state"] == "doing");
-    std::fs::rename(&database, place.join("elsewhere.db")).unwrap();
+    let mut server = sandbox.server(&short);
+    let id = read(&sandbox, "large", &[]);
+    eventually("it runs", || sandbox.json(&["task", "show", &id])["task"]["state"] == "doing");
+    std::fs::rename(&database, sandbox.join("elsewhere.db")).unwrap();
     let began = Instant::now();
     server.until_stderr("the database is lost");
     let said = server.seen.last().unwrap().clone();
@@ -246,18 +247,18 @@ fn a_server_whose_file_is_gone_ends_by_itself_and_a_fresh_one_helps() {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 
     // After the file is put back, a new server continues.
-    std::fs::remove_file(place.join("large")).unwrap();
-    std::fs::write(place.join("large"), "a\n").unwrap();
-    std::fs::rename(place.join("elsewhere.db"), &database).unwrap();
-    let _fresh = place.server(&short);
-    assert_eq!(place.run(&["task", "wait", &id, "--timeout", "55s"]).code, 0);
+    std::fs::remove_file(sandbox.join("large")).unwrap();
+    std::fs::write(sandbox.join("large"), "a\n").unwrap();
+    std::fs::rename(sandbox.join("elsewhere.db"), &database).unwrap();
+    let _fresh = sandbox.server(&short);
+    assert_eq!(sandbox.run(&["task", "wait", &id, "--timeout", "55s"]).code, 0);
 }
 
 #[test]
 fn a_server_waits_for_its_database_at_the_start() {
     let cluster = Cluster::start();
-    let place = Place::on(cluster.create_database());
-    let start = || Running::start(&mut place.application(&["queue", "start"]));
+    let sandbox = Sandbox::on(cluster.create_database());
+    let start = || Running::start(&mut sandbox.application(&["queue", "start"]));
     cluster.stop_immediate();
     let (mut waiting, mut stopped) = (start(), start());
     for server in [&mut waiting, &mut stopped] {
@@ -275,11 +276,11 @@ fn a_server_waits_for_its_database_at_the_start() {
     assert_eq!(waiting.end().0.code(), Some(0));
 
     // These errors are not transient.
-    let database = |name: &str| format!("{}/{name}", place.database().rsplit_once('/').unwrap().0);
-    let missing = Place::on(database("no_such_database"));
-    let nobody = Place::on(database("postgres").replace("postgres@", "nobody@"));
-    for (place, part) in [(missing, "no_such_database"), (nobody, "nobody")] {
-        let said = said(&mut place.application(&["queue", "start"]));
+    let database = |name: &str| format!("{}/{name}", sandbox.database().rsplit_once('/').unwrap().0);
+    let missing = Sandbox::on(database("no_such_database"));
+    let nobody = Sandbox::on(database("postgres").replace("postgres@", "nobody@"));
+    for (sandbox, part) in [(missing, "no_such_database"), (nobody, "nobody")] {
+        let said = said(&mut sandbox.application(&["queue", "start"]));
         assert!(said.code == 3 && said.stderr.contains(part), "{said:?}");
     }
 }

@@ -2,24 +2,24 @@
 
 use serde_json::json;
 
-use crate::place::{Place, said};
+use crate::sandbox::{Sandbox, said};
 
 #[test]
 fn settings_of_every_place_are_in_effect_in_rising_order() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let retries = |environment: &[(&str, &str)], flags: &[&str]| {
         let arguments = [&["task", "add", "k", "--json"], flags].concat();
-        let added = said(place.taskyard(&arguments).envs(environment.iter().copied()));
+        let added = said(sandbox.taskyard(&arguments).envs(environment.iter().copied()));
         assert_eq!(added.code, 0, "{added:?}");
         let id: serde_json::Value = serde_json::from_str(&added.stdout).unwrap();
-        place.json(&["task", "show", id["id"].as_str().unwrap()])["task"]["retry"]["max_retries"].clone()
+        sandbox.json(&["task", "show", id["id"].as_str().unwrap()])["task"]["retry"]["max_retries"].clone()
     };
     assert_eq!(retries(&[], &[]), 3);
-    std::fs::write(place.join("taskyard.toml"), "max_retries = 4\n").unwrap();
+    std::fs::write(sandbox.join("taskyard.toml"), "max_retries = 4\n").unwrap();
     assert_eq!(retries(&[], &[]), 4);
-    std::fs::write(place.join("pyproject.toml"), "[tool.taskyard]\nmax_retries = 5\n").unwrap();
+    std::fs::write(sandbox.join("pyproject.toml"), "[tool.taskyard]\nmax_retries = 5\n").unwrap();
     assert_eq!(retries(&[], &[]), 5);
-    std::fs::write(place.join(".env"), "QUEUE_MAX_RETRIES=6\n").unwrap();
+    std::fs::write(sandbox.join(".env"), "QUEUE_MAX_RETRIES=6\n").unwrap();
     assert_eq!(retries(&[], &[]), 6);
     assert_eq!(retries(&[("QUEUE_MAX_RETRIES", "7")], &[]), 7);
     assert_eq!(retries(&[("QUEUE_MAX_RETRIES", "7")], &["--set", "max_retries=8"]), 8);
@@ -28,87 +28,88 @@ fn settings_of_every_place_are_in_effect_in_rising_order() {
 
 #[test]
 fn a_time_limit_and_the_number_of_workers() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let limited = |value: &str| {
-        let added = said(place.taskyard(&["task", "add", "k"]).env("QUEUE_TASK_TIMEOUT", value));
-        place.json(&["task", "show", added.stdout.trim()])["task"]["timeout_ms"].clone()
+        let added = said(sandbox.taskyard(&["task", "add", "k"]).env("QUEUE_TASK_TIMEOUT", value));
+        sandbox.json(&["task", "show", added.stdout.trim()])["task"]["timeout_ms"].clone()
     };
     assert_eq!(limited("7"), 7_000);
     assert_eq!(limited("0"), json!(null));
 
-    let mut command = place.application(&["queue", "start"]);
+    let mut command = sandbox.application(&["queue", "start"]);
     command.env("QUEUE_MAX_WORKERS", "3").env("TASKYARD_SERVER_NAME", "by environment");
-    let mut server = crate::place::Running::start(&mut command);
+    let mut server = crate::sandbox::Running::start(&mut command);
     server.until_stderr("the server runs");
-    let servers = place.json(&["queue", "servers"]);
+    let servers = sandbox.json(&["queue", "servers"]);
     assert_eq!((&servers[0]["workers_max"], &servers[0]["name"]), (&json!(3), &json!("by environment")));
 }
 
 #[test]
 fn an_old_task_is_unhealthy_by_the_setting() {
-    let place = Place::new();
-    place.ok(&["task", "add", "k", "--queue", "unserved"]);
-    let _server = place.server(&["--queues", "other"]);
-    assert_eq!(place.run(&["queue", "status"]).code, 0);
-    let strict = place.run(&["queue", "status", "--set", "unhealthy_age=10ms"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["task", "add", "k", "--queue", "unserved"]);
+    let _server = sandbox.server(&["--queues", "other"]);
+    assert_eq!(sandbox.run(&["queue", "status"]).code, 0);
+    let strict = sandbox.run(&["queue", "status", "--set", "unhealthy_age=10ms"]);
     assert!(strict.code == 1 && strict.stdout.contains("oldest enqueued task"), "{strict:?}");
-    assert_eq!(place.run(&["queue", "status", "--max-age", "10ms"]).code, 1);
+    assert_eq!(sandbox.run(&["queue", "status", "--max-age", "10ms"]).code, 1);
 }
 
 #[test]
 fn the_database_lies_in_the_root_of_the_project() {
-    let place = Place::new();
-    let deep = place.join("src/deep");
+    let sandbox = Sandbox::new();
+    let deep = sandbox.join("src/deep");
     std::fs::create_dir_all(&deep).unwrap();
-    let added = said(place.taskyard(&["task", "add", "k"]).current_dir(&deep).env("DATABASE_URL", "sqlite:///app.db"));
+    let added =
+        said(sandbox.taskyard(&["task", "add", "k"]).current_dir(&deep).env("DATABASE_URL", "sqlite:///app.db"));
     assert_eq!(added.code, 0, "{added:?}");
-    assert!(place.join(".taskyard/queue.db").exists());
-    assert_eq!(std::fs::read_to_string(place.join(".taskyard/.gitignore")).unwrap(), "*\n");
+    assert!(sandbox.join(".taskyard/queue.db").exists());
+    assert_eq!(std::fs::read_to_string(sandbox.join(".taskyard/.gitignore")).unwrap(), "*\n");
     use std::os::unix::fs::PermissionsExt as _;
-    assert_eq!(place.join(".taskyard").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(sandbox.join(".taskyard").metadata().unwrap().permissions().mode() & 0o777, 0o700);
 
-    let elsewhere = said(place.taskyard(&["task", "add", "k"]).env("TASKYARD_DATABASE_URL", "other.db"));
+    let elsewhere = said(sandbox.taskyard(&["task", "add", "k"]).env("TASKYARD_DATABASE_URL", "other.db"));
     assert_eq!(elsewhere.code, 0, "{elsewhere:?}");
-    assert!(place.join("other.db").exists());
-    place.ok(&["task", "add", "k", "--database", &format!("sqlite:///{}", place.join("third.db").display())]);
-    assert!(place.join("third.db").exists());
+    assert!(sandbox.join("other.db").exists());
+    sandbox.ok(&["task", "add", "k", "--database", &format!("sqlite:///{}", sandbox.join("third.db").display())]);
+    assert!(sandbox.join("third.db").exists());
 }
 
 #[test]
 fn wrong_settings_are_named_with_their_place() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for (name, text, part) in [
         ("taskyard.toml", "max_workers = 0", "taskyard.toml"),
         ("taskyard.toml", "no_such_setting = 1", "no_such_setting"),
         ("taskyard.toml", "max_workers = = 1", "line 1"),
         (".env", "QUEUE_POLLING_INTERVAL=never", ".env"),
     ] {
-        std::fs::write(place.join(name), text).unwrap();
-        let said = place.run(&["task", "add", "k"]);
+        std::fs::write(sandbox.join(name), text).unwrap();
+        let said = sandbox.run(&["task", "add", "k"]);
         assert_eq!(said.code, 2, "{said:?}");
         assert!(said.stderr.starts_with("error: setting ") && said.stderr.contains(part), "{said:?}");
-        std::fs::write(place.join(name), "").unwrap();
+        std::fs::write(sandbox.join(name), "").unwrap();
     }
-    std::fs::write(place.join(".env"), "OTHERS ok\nDATABASE_URL: postgresql://u:geheim@h/d\n").unwrap();
-    let said = place.run(&["task", "add", "k"]);
+    std::fs::write(sandbox.join(".env"), "OTHERS ok\nDATABASE_URL: postgresql://u:geheim@h/d\n").unwrap();
+    let said = sandbox.run(&["task", "add", "k"]);
     assert!(said.code == 2 && said.stderr.contains("line 2: DATABASE_URL is not followed by"), "{said:?}");
     assert!(!said.stderr.contains("geheim"), "{said:?}");
-    std::fs::write(place.join(".env"), "").unwrap();
+    std::fs::write(sandbox.join(".env"), "").unwrap();
     for (name, bytes, part) in [
         ("taskyard.toml", utf16("max_retries = 1\n", true), "UTF-16"),
         (".env", utf16("QUEUE_MAX_RETRIES=1\n", false), "UTF-16"),
         (".env", b"QUEUE_MAX_RETRIES=1\nNAME=\xE4\n".to_vec(), "line 2 is not UTF-8"),
         (".env", b"NAME=a\rQUEUE_MAX_RETRIES=1\r".to_vec(), "carriage return"),
     ] {
-        std::fs::write(place.join(name), bytes).unwrap();
-        let said = place.run(&["task", "add", "k"]);
+        std::fs::write(sandbox.join(name), bytes).unwrap();
+        let said = sandbox.run(&["task", "add", "k"]);
         assert!(said.code == 2 && said.stderr.contains(name) && said.stderr.contains(part), "{said:?}");
-        std::fs::write(place.join(name), "").unwrap();
+        std::fs::write(sandbox.join(name), "").unwrap();
     }
-    let said = place.run(&["task", "add", "k", "--set", "no_such=1"]);
+    let said = sandbox.run(&["task", "add", "k", "--set", "no_such=1"]);
     assert!(said.code == 2 && said.stderr.contains("the command line"), "{said:?}");
-    assert_eq!(place.run(&["task", "add", "k", "--set", "nothing"]).code, 2);
-    assert!(!place.join(".taskyard").exists());
+    assert_eq!(sandbox.run(&["task", "add", "k", "--set", "nothing"]).code, 2);
+    assert!(!sandbox.join(".taskyard").exists());
 }
 
 /// Encodes a text as some editors on Windows save it.
@@ -119,17 +120,17 @@ fn utf16(text: &str, mark: bool) -> Vec<u8> {
 
 #[test]
 fn files_with_a_byte_order_mark_and_crlf_are_read_right() {
-    let retries = |place: &Place| {
-        let id = place.ok(&["task", "add", "k"]);
-        place.json(&["task", "show", &id])["task"]["retry"]["max_retries"].clone()
+    let retries = |sandbox: &Sandbox| {
+        let id = sandbox.ok(&["task", "add", "k"]);
+        sandbox.json(&["task", "show", &id])["task"]["retry"]["max_retries"].clone()
     };
     for (name, text) in [
         ("taskyard.toml", "max_retries = 7\r\n"),
         ("pyproject.toml", "[tool.taskyard]\r\nmax_retries = 7\r\n"),
         (".env", "QUEUE_MAX_RETRIES=7\r\nOTHER=x\r\n"),
     ] {
-        let place = Place::new();
-        std::fs::write(place.join(name), format!("\u{feff}{text}")).unwrap();
-        assert_eq!(retries(&place), 7, "{name}");
+        let sandbox = Sandbox::new();
+        std::fs::write(sandbox.join(name), format!("\u{feff}{text}")).unwrap();
+        assert_eq!(retries(&sandbox), 7, "{name}");
     }
 }

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 /// Adds a task that fails with a message of two lines.
-fn fails(place: &Place) -> String {
+fn fails(sandbox: &Sandbox) -> String {
     let args = ["--args", "[\"first\\nsecond\"]", "--queue", "a-long-queue-name", "--max-retries", "0"];
-    let id = place.ok(&[&["task", "add", "files::panic"][..], &args].concat());
-    assert_eq!(place.run(&["task", "wait", &id]).code, 1);
+    let id = sandbox.ok(&[&["task", "add", "files::panic"][..], &args].concat());
+    assert_eq!(sandbox.run(&["task", "wait", &id]).code, 1);
     id
 }
 
@@ -25,14 +25,14 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn rows_are_lines_with_whole_ids_and_states_have_colours() {
-    let place = Place::new();
-    let server = place.server(&[]);
-    let failed = fails(&place);
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]);
+    let failed = fails(&sandbox);
     server.signal("TERM");
     server.end();
-    let waits = place.ok(&["task", "add", "app.newsletters.sending:send_to_everybody", "--delay", "1h"]);
+    let waits = sandbox.ok(&["task", "add", "app.newsletters.sending:send_to_everybody", "--delay", "1h"]);
     for arguments in [&["task", "list"][..], &["dead", "list"], &["queue", "servers"], &["top", "--once"]] {
-        let said = place.on_terminal(arguments, &[], &[]);
+        let said = sandbox.on_terminal(arguments, &[], &[]);
         assert_eq!(said.code, 0, "{said:?}");
         let text = plain(&said.stdout);
         assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains("queue.db")), "{text}");
@@ -40,68 +40,68 @@ fn rows_are_lines_with_whole_ids_and_states_have_colours() {
             assert!(text.lines().any(|line| line.starts_with(&failed) && line.contains("files::")), "{text}");
         }
     }
-    let list = place.on_terminal(&["task", "list"], &[], &[]).stdout;
+    let list = sandbox.on_terminal(&["task", "list"], &[], &[]).stdout;
     assert!(list.contains("\u{1b}[31mfailed") && list.contains("\u{1b}[33mwaiting"), "{list}");
     assert!(plain(&list).lines().any(|line| line.starts_with(&waits)) && list.contains('…'), "{list}");
-    assert!(place.on_terminal(&["task", "show", &failed], &[], &[]).stdout.contains("\u{1b}[31mfailed"));
-    let tree = place.on_terminal(&["task", "show", &failed, "--tree"], &[], &[]).stdout;
+    assert!(sandbox.on_terminal(&["task", "show", &failed], &[], &[]).stdout.contains("\u{1b}[31mfailed"));
+    let tree = sandbox.on_terminal(&["task", "show", &failed, "--tree"], &[], &[]).stdout;
     assert!(tree.contains("\u{1b}[31mfailed"), "{tree}");
 
-    let without = place.on_terminal(&["task", "list"], &[("NO_COLOR", "1")], &[]).stdout;
+    let without = sandbox.on_terminal(&["task", "list"], &[("NO_COLOR", "1")], &[]).stdout;
     assert!(!without.contains('\u{1b}') && without.contains("failed"), "{without}");
     // In a pipe nothing is cut and nothing is coloured.
-    let piped = place.ok(&["task", "list"]);
+    let piped = sandbox.ok(&["task", "list"]);
     assert!(!piped.contains('\u{1b}') && piped.contains("a-long-queue-name") && !piped.contains('…'), "{piped}");
     assert!(piped.contains("first second"), "{piped}");
 }
 
 #[test]
 fn a_line_break_is_never_shown_as_an_escape() {
-    let place = Place::new();
-    let _server = place.server(&[]);
-    let id = fails(&place);
+    let sandbox = Sandbox::new();
+    let _server = sandbox.server(&[]);
+    let id = fails(&sandbox);
     for arguments in
         [&["task", "list"][..], &["dead", "list"], &["top", "--once"], &["task", "logs", &id], &["task", "show", &id]]
     {
-        let text = place.ok(arguments);
+        let text = sandbox.ok(arguments);
         // The arguments are shown as JSON.
         let text: String = text.lines().filter(|line| !line.contains("\"args\"")).collect();
         assert!(!text.contains("\\n"), "{arguments:?}: {text}");
     }
-    let waited = place.run(&["task", "wait", &id]);
+    let waited = sandbox.run(&["task", "wait", &id]);
     assert!(waited.stderr.contains("first\n  second"), "{waited:?}");
-    let shown = place.ok(&["task", "show", &id]);
+    let shown = sandbox.ok(&["task", "show", &id]);
     assert!(shown.contains("failures 1, retries left 0 of 0"), "{shown}");
 }
 
 #[test]
 fn a_retry_of_every_failed_task_is_asked_for() {
-    let place = Place::new();
-    let _server = place.server(&[]);
-    let id = fails(&place);
+    let sandbox = Sandbox::new();
+    let _server = sandbox.server(&[]);
+    let id = fails(&sandbox);
     for command in ["queue", "dead"] {
-        let refused = place.run(&[command, "retry"]);
+        let refused = sandbox.run(&[command, "retry"]);
         assert!(refused.code == 2 && refused.stderr.contains("--yes"), "{refused:?}");
-        let no = place.on_terminal(&[command, "retry"], &[], &[("Retry every failed task in ", "n\r")]);
+        let no = sandbox.on_terminal(&[command, "retry"], &[], &[("Retry every failed task in ", "n\r")]);
         assert!(no.code == 1 && no.stdout.contains("nothing was changed"), "{no:?}");
     }
-    assert_eq!(place.json(&["task", "show", &id])["task"]["attempt"], 1);
-    assert_eq!(place.json(&["queue", "retry", "--yes", "--queue", "default"])["retried"], 0);
-    let yes = place.on_terminal(&["queue", "retry"], &[], &[("[y/N]", "y\r")]);
+    assert_eq!(sandbox.json(&["task", "show", &id])["task"]["attempt"], 1);
+    assert_eq!(sandbox.json(&["queue", "retry", "--yes", "--queue", "default"])["retried"], 0);
+    let yes = sandbox.on_terminal(&["queue", "retry"], &[], &[("[y/N]", "y\r")]);
     assert!(yes.code == 0 && yes.stdout.contains("1 failed tasks are retried"), "{yes:?}");
     // With ids there is no question.
-    place.run(&["task", "wait", &id]);
-    place.ok(&["queue", "retry", &id]);
+    sandbox.run(&["task", "wait", &id]);
+    sandbox.ok(&["queue", "retry", &id]);
 }
 
 #[test]
 fn the_live_view_shows_the_throughput_and_heeds_the_keys_that_it_shows() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for queue in ["b-first", "a-second"] {
-        place.ok(&["task", "add", "k", "--queue", queue]);
+        sandbox.ok(&["task", "add", "k", "--queue", queue]);
     }
-    place.ok(&["task", "add", "k", "--queue", "b-first"]);
-    let said = place.on_terminal(
+    sandbox.ok(&["task", "add", "k", "--queue", "b-first"]);
+    let said = sandbox.on_terminal(
         &["top", "--every", "200ms"],
         &[],
         &[
@@ -124,13 +124,13 @@ fn the_live_view_shows_the_throughput_and_heeds_the_keys_that_it_shows() {
 
 #[test]
 fn a_query_may_begin_with_a_comment() {
-    let place = Place::new();
-    place.ok(&["task", "add", "k"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["task", "add", "k"]);
     for sql in
         ["-- how many\nselect count(*) as n from queued_tasks", "/* how many */ select count(*) as n from queued_tasks"]
     {
-        assert_eq!(place.json(&["db", "query", sql]), json!([{"n": 1}]));
-        assert_eq!(place.json(&["db", "query", "--limit", "5", sql]), json!([{"n": 1}]));
+        assert_eq!(sandbox.json(&["db", "query", sql]), json!([{"n": 1}]));
+        assert_eq!(sandbox.json(&["db", "query", "--limit", "5", sql]), json!([{"n": 1}]));
     }
-    assert_eq!(place.run(&["db", "query", "-- only a comment"]).code, 2);
+    assert_eq!(sandbox.run(&["db", "query", "-- only a comment"]).code, 2);
 }

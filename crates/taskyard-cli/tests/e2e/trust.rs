@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
-use crate::place::{Place, Said};
+use crate::sandbox::{Said, Sandbox};
 
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -30,64 +30,64 @@ fn is_refused(said: &Said, path: &Path, root: &Path) {
 
 #[test]
 fn a_directory_of_another_user_is_refused_until_it_is_named() {
-    let place = Place::new();
-    let root = place.path().canonicalize().unwrap();
-    std::fs::write(place.join("taskyard.toml"), "database = \"theirs.db\"\n").unwrap();
+    let sandbox = Sandbox::new();
+    let root = sandbox.path().canonicalize().unwrap();
+    std::fs::write(sandbox.join("taskyard.toml"), "database = \"theirs.db\"\n").unwrap();
     make_foreign(&root);
-    is_refused(&place.run(&["task", "list"]), &root, &root);
-    is_refused(&place.run(&["queue", "start"]), &root, &root);
-    let named = place.run(&["task", "list", "--root", &root.display().to_string()]);
+    is_refused(&sandbox.run(&["task", "list"]), &root, &root);
+    is_refused(&sandbox.run(&["queue", "start"]), &root, &root);
+    let named = sandbox.run(&["task", "list", "--root", &root.display().to_string()]);
     assert!(named.code == 3 && named.stderr.contains("theirs.db"), "its settings count then: {named:?}");
-    let mut command = place.taskyard(&["task", "list"]);
-    let named = crate::place::said(command.env("TASKYARD_ROOT", &root));
+    let mut command = sandbox.taskyard(&["task", "list"]);
+    let named = crate::sandbox::said(command.env("TASKYARD_ROOT", &root));
     assert!(named.code == 3 && named.stderr.contains("theirs.db"), "{named:?}");
-    let wrong = place.run(&["task", "list", "--root", "no-such-directory"]);
+    let wrong = sandbox.run(&["task", "list", "--root", "no-such-directory"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("no-such-directory"), "{wrong:?}");
     make_own(&root, 0o700);
-    assert_eq!(place.run(&["task", "list"]).code, 3);
+    assert_eq!(sandbox.run(&["task", "list"]).code, 3);
 }
 
 #[test]
 fn single_files_of_another_user_are_refused() {
-    let place = Place::new();
-    let root = place.path().canonicalize().unwrap();
-    place.ok(&["db", "migrate"]);
-    assert_eq!(place.run(&["task", "list"]).code, 0);
-    std::fs::write(place.join("pyproject.toml"), "[tool.taskyard]\n").unwrap();
-    std::fs::write(place.join(".env"), "QUEUE_MAX_WORKERS=1\n").unwrap();
+    let sandbox = Sandbox::new();
+    let root = sandbox.path().canonicalize().unwrap();
+    sandbox.ok(&["db", "migrate"]);
+    assert_eq!(sandbox.run(&["task", "list"]).code, 0);
+    std::fs::write(sandbox.join("pyproject.toml"), "[tool.taskyard]\n").unwrap();
+    std::fs::write(sandbox.join(".env"), "QUEUE_MAX_WORKERS=1\n").unwrap();
     for name in ["taskyard.toml", "pyproject.toml", ".env", ".taskyard", ".taskyard/queue.db"] {
         let path = root.join(name);
         let mode = path.metadata().unwrap().permissions().mode() & 0o777;
         make_foreign(&path);
-        is_refused(&place.run(&["task", "list"]), &path, &root);
+        is_refused(&sandbox.run(&["task", "list"]), &path, &root);
         make_own(&path, mode);
-        assert_eq!(place.run(&["task", "list"]).code, 0, "{name}");
+        assert_eq!(sandbox.run(&["task", "list"]).code, 0, "{name}");
     }
     // A team's checkout.
     set_mode(&root, 0o775);
     set_mode(&root.join("taskyard.toml"), 0o664);
-    assert_eq!(place.run(&["task", "list"]).code, 0);
+    assert_eq!(sandbox.run(&["task", "list"]).code, 0);
     // A file that is named on the command line is used.
     let database = root.join(".taskyard/queue.db");
     make_foreign(&database);
-    assert_eq!(place.run(&["task", "list", "--database", &database.display().to_string()]).code, 0);
+    assert_eq!(sandbox.run(&["task", "list", "--database", &database.display().to_string()]).code, 0);
 }
 
 #[test]
 fn in_a_shared_directory_only_what_is_named_is_used() {
-    let place = Place::new();
-    let root = place.path().canonicalize().unwrap();
-    place.ok(&["db", "migrate", "--database", "named.db"]);
-    std::fs::remove_file(place.join("taskyard.toml")).unwrap();
+    let sandbox = Sandbox::new();
+    let root = sandbox.path().canonicalize().unwrap();
+    sandbox.ok(&["db", "migrate", "--database", "named.db"]);
+    std::fs::remove_file(sandbox.join("taskyard.toml")).unwrap();
     set_mode(&root, 0o1777);
-    assert_eq!(place.run(&["task", "list", "--database", "named.db"]).code, 0, "nothing there is used");
-    let refused = place.run(&["db", "migrate"]);
+    assert_eq!(sandbox.run(&["task", "list", "--database", "named.db"]).code, 0, "nothing there is used");
+    let refused = sandbox.run(&["db", "migrate"]);
     assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(!place.join(".taskyard").exists());
+    assert!(!sandbox.join(".taskyard").exists());
     // Nor is it used from a directory below.
-    std::fs::create_dir(place.join("below")).unwrap();
-    std::fs::create_dir(place.join(".git")).unwrap();
-    let mut command = place.taskyard(&["db", "migrate"]);
-    let said = crate::place::said(command.current_dir(place.join("below")));
-    assert!(said.code == 0 && place.join("below/.taskyard/queue.db").exists(), "{said:?}");
+    std::fs::create_dir(sandbox.join("below")).unwrap();
+    std::fs::create_dir(sandbox.join(".git")).unwrap();
+    let mut command = sandbox.taskyard(&["db", "migrate"]);
+    let said = crate::sandbox::said(command.current_dir(sandbox.join("below")));
+    assert!(said.code == 0 && sandbox.join("below/.taskyard/queue.db").exists(), "{said:?}");
 }

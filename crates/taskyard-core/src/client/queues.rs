@@ -72,7 +72,7 @@ impl Client {
                 why: "0 would stop the queue: pause the queue instead".into(),
             });
         }
-        self.open_store()?.set_concurrency(queue, running_max).await
+        self.open_store()?.set_limit(queue, running_max).await
     }
 
     /// Limits how many tasks of a queue start per period over all servers ([`Rate`]); `None` removes the limit. Setting
@@ -113,7 +113,7 @@ impl Client {
         }
         self.open_store()?.set_paused(queue, true).await?;
         let drained = async {
-            let mut finished = self.open_store()?.bells().finished.listen();
+            let mut finished = self.open_store()?.notifications().finished.listen();
             loop {
                 finished.take();
                 let begun = tokio::time::Instant::now();
@@ -123,7 +123,7 @@ impl Client {
                 }
                 // Thousands of tasks may finish in a second: polling uses at most a fifth of a connection's time.
                 tokio::time::sleep(begun.elapsed() * 4).await;
-                let _ = tokio::time::timeout(DRAIN_POLL, finished.heard()).await;
+                let _ = tokio::time::timeout(DRAIN_POLL, finished.notified()).await;
             }
         };
         match timeout {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::adder::{Ticket, Verb};
+use super::insert_batcher::{Ticket, Verb};
 use super::{Client, SHUT_DOWN, refused};
 use crate::store::{Added, ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
@@ -240,7 +240,7 @@ impl<T> TaskRef<T> {
     pub fn withdraw(added: &[Self]) {
         let Some(Self { client, ticket: Some((ticket, _)), .. }) = added.first() else { return };
         let ids: Vec<TaskId> = added.iter().map(Self::id).collect();
-        client.adder.withdraw(ticket, &ids);
+        client.batcher.withdraw(ticket, &ids);
     }
 
     /// Waits until the task is done, failed, cancelled or stopped. A failure of the task is not an error here. While
@@ -251,7 +251,7 @@ impl<T> TaskRef<T> {
     /// The errors of [`TaskRef::stored`]; [`Error::NotFound`] for an unknown id; [`Error::TaskRemoved`] if the task is
     /// removed during the wait.
     pub async fn outcome(&self) -> Result<Final> {
-        let _released = crate::rest::release_slot();
+        let _released = crate::concurrency_slot::release_slot();
         let id = match &self.ticket {
             Some(_) => self.stored().await?,
             None => self.present().await?,
@@ -311,7 +311,7 @@ impl<T> TaskRef<T> {
 
     fn control(&self, verb: Verb, why: &'static str) -> Control {
         let id = self.id();
-        Control { id, why, answer: self.client.adder.control(verb, id) }
+        Control { id, why, answer: self.client.batcher.control(verb, id) }
     }
 }
 

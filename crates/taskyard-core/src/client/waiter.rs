@@ -143,17 +143,17 @@ impl Waiter {
 
     /// Queries until no wait is left.
     async fn run(&self) {
-        let mut finished = self.store.bells().finished.listen();
+        let mut finished = self.store.notifications().finished.listen();
         let mut pause = Duration::from_millis(50);
         let mut checked = tokio::time::Instant::now();
         // When queries first met an error that is not transient.
         let mut refused: Option<tokio::time::Instant> = None;
         loop {
-            let rang = finished.take();
+            let notified = finished.take();
             let looked = tokio::time::Instant::now();
             let poll = {
                 let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-                if self.store.hears_others() { config.fallback_poll } else { config.poll }
+                if self.store.hears_others() { config.fallback_polling_interval } else { config.polling_interval }
             };
             // A store with constant notifications is never polled, but may lose a task all the same.
             let checks = looked.duration_since(checked) >= poll;
@@ -167,7 +167,7 @@ impl Waiter {
                 }
                 let fresh = std::mem::take(&mut board.fresh);
                 // Without a notification or a new wait, this is the periodic query, which covers all tasks.
-                let all = rang || checks || fresh.is_empty();
+                let all = notified || checks || fresh.is_empty();
                 (if all { board.waiting.keys().copied().collect() } else { fresh.into_iter().collect() }, all)
             };
             if let Err(error) = self.look(&ids, checks).await {
@@ -182,7 +182,7 @@ impl Waiter {
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
-                finished = self.store.bells().finished.listen();
+                finished = self.store.notifications().finished.listen();
                 continue;
             }
             pause = Duration::from_millis(50);
@@ -194,7 +194,7 @@ impl Waiter {
             }
             tokio::select! {
                 () = self.asked.notified() => {}
-                () = async { finished.clone().heard().await; tokio::time::sleep_until(looked + LOOK_GAP).await } => {}
+                () = async { finished.clone().notified().await; tokio::time::sleep_until(looked + LOOK_GAP).await } => {}
                 () = tokio::time::sleep(poll) => {}
                 () = self.lost() => {}
             }

@@ -9,18 +9,18 @@
 //!   that resumes with the number of its last event (`since`), in any process: missed events are reconstructed from the
 //!   rows of the attempts. A state that existed only between two queries (30 ms) and left no row is not reported.
 //! - Progress is latest-wins: a slow watcher gets only the last one.
-//! - Event numbers ([`Event::seq`]) increase, and mean the same in every process; `scene` describes how they are
+//! - Event numbers ([`Event::seq`]) increase, and mean the same in every process; `event_sequencer` describes how they are
 //!   assigned. Progress without a time of its own (a plain number set in the context) has the number of its attempt's
 //!   start; [`Watch::seen`] then identifies which of them a watcher has seen.
 //! - A watcher that resumes after the final event gets no event, and its watch has ended at once.
-//! - A watcher costs neither the task nor other watchers anything: queries are shared ([`hub`]), and events that
+//! - A watcher costs neither the task nor other watchers anything: queries are shared ([`watch_poller`]), and events that
 //!   watchers have not taken yet are stored once for all.
 
 mod event;
-mod hub;
-mod scene;
+mod event_sequencer;
 #[cfg(test)]
 mod tests;
+mod watch_poller;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -31,12 +31,12 @@ use std::time::Duration;
 use futures_core::Stream;
 
 pub use event::{Event, EventKind};
-pub(super) use hub::Hub;
+pub(super) use watch_poller::WatchPoller;
 
 use super::{Client, SHUT_DOWN, TaskRef};
 use crate::{Result, TaskId};
-use hub::{Track, Tracked};
-use scene::floor_of;
+use event_sequencer::floor_of;
+use watch_poller::{EventLog, WatchedTask};
 
 /// The next change, for the stream, where it must outlive one poll. Returns whether there can be more.
 type NextChange = Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -65,7 +65,7 @@ type NextChange = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// ```
 pub struct Watch {
     id: TaskId,
-    tracked: Arc<Tracked>,
+    watched: Arc<WatchedTask>,
     /// The query that it begins with.
     look: u64,
     changes: tokio::sync::watch::Receiver<u64>,
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.tracked.leave();
+        self.watched.leave();
     }
 }
 
@@ -97,13 +97,13 @@ impl Client {
     /// Watches a task, from the beginning or after the event number `since`.
     #[must_use]
     pub fn watch(&self, id: TaskId, since: Option<u64>) -> Watch {
-        Watch::new(&self.hub, id, since, None)
+        Watch::new(&self.watch_poller, id, since, None)
     }
 
     /// Watches a task for a watcher that has also stored [`Watch::seen`]: see [`Client::watch`].
     #[must_use]
     pub fn watch_seen(&self, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Watch {
-        Watch::new(&self.hub, id, since, seen)
+        Watch::new(&self.watch_poller, id, since, seen)
     }
 }
 
@@ -119,12 +119,12 @@ impl<T> TaskRef<T> {
 }
 
 impl Watch {
-    fn new(hub: &Arc<Hub>, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Self {
-        let (tracked, look) = hub.join(id, floor_of(since));
-        let changes = tracked.changed.subscribe();
+    fn new(watch_poller: &Arc<WatchPoller>, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Self {
+        let (watched, look) = watch_poller.join(id, floor_of(since));
+        let changes = watched.changed.subscribe();
         Self {
             id,
-            tracked,
+            watched,
             look,
             changes,
             since,
@@ -151,7 +151,7 @@ impl Watch {
                 return Ok(None);
             }
             // In a task's body, this releases its concurrency slot meanwhile.
-            let _released = crate::rest::release_slot();
+            let _released = crate::concurrency_slot::release_slot();
             if self.changes.changed().await.is_err() {
                 return Err(SHUT_DOWN);
             }
@@ -197,64 +197,64 @@ impl Watch {
     fn take(&mut self) -> Result<Option<Event>> {
         if self.queue.is_empty() && !self.ended {
             self.changes.mark_unchanged();
-            let tracked = Arc::clone(&self.tracked);
-            let track = tracked.lock();
-            if let Some(fault) = &track.fault {
+            let watched = Arc::clone(&self.watched);
+            let event_log = watched.lock();
+            if let Some(fault) = &event_log.fault {
                 return Err(fault.clone());
             }
-            self.gather(&track);
+            self.gather(&event_log);
         }
         let Some(event) = self.queue.pop_front() else { return Ok(None) };
         self.since = Some(event.seq);
         Ok(Some(Event::clone(&event)))
     }
 
-    fn gather(&mut self, track: &Track) {
-        let Some(scene) = &track.scene else { return };
+    fn gather(&mut self, event_log: &EventLog) {
+        let Some(sequencer) = &event_log.sequencer else { return };
         match self.next {
             None => {
                 // Data from before this watcher joined may be outdated.
-                if self.tracked.looks() < self.look || !scene.reaches(floor_of(self.since)) {
+                if self.watched.looks() < self.look || !sequencer.reaches(floor_of(self.since)) {
                     return;
                 }
-                self.begin(track);
+                self.begin(event_log);
             }
-            Some((state, _)) if state < track.first => {
+            Some((state, _)) if state < event_log.first => {
                 // So far behind that the missed events have been discarded.
-                self.queue.push_back(Arc::new(scene.now(EventKind::Snapshot, track.seq)));
-                self.queue.extend(track.events.back().filter(|event| event.kind.is_terminal()).cloned());
+                self.queue.push_back(Arc::new(sequencer.now(EventKind::Snapshot, event_log.seq)));
+                self.queue.extend(event_log.events.back().filter(|event| event.kind.is_terminal()).cloned());
             }
             Some((state, progressed)) => {
-                let skip = usize::try_from(state - track.first).unwrap_or(usize::MAX);
-                self.queue.extend(track.events.iter().skip(skip).cloned());
-                self.queue.extend(track.progress.iter().filter(|_| track.progressed > progressed).cloned());
+                let skip = usize::try_from(state - event_log.first).unwrap_or(usize::MAX);
+                self.queue.extend(event_log.events.iter().skip(skip).cloned());
+                self.queue.extend(event_log.progress.iter().filter(|_| event_log.progressed > progressed).cloned());
             }
         }
-        self.next = Some((track.end(), track.progressed));
-        self.seen = Some(scene.fingerprint());
-        self.ended = scene.is_final();
+        self.next = Some((event_log.end(), event_log.progressed));
+        self.seen = Some(sequencer.fingerprint());
+        self.ended = sequencer.is_final();
     }
 
-    fn begin(&mut self, track: &Track) {
-        let Some(scene) = &track.scene else { return };
+    fn begin(&mut self, event_log: &EventLog) {
+        let Some(sequencer) = &event_log.sequencer else { return };
         let Some(since) = self.since else {
-            let here = scene.place(Some(track.seq));
-            let end = EventKind::of_end(scene.state());
+            let here = sequencer.place(Some(event_log.seq));
+            let end = EventKind::of_end(sequencer.state());
             // A watcher that got only the snapshot must not be taken for one that got the final event.
-            self.queue.push_back(Arc::new(scene.now(EventKind::Snapshot, here - u64::from(end.is_some()))));
-            self.queue.extend(end.map(|end| Arc::new(scene.now(end, here))));
+            self.queue.push_back(Arc::new(sequencer.now(EventKind::Snapshot, here - u64::from(end.is_some()))));
+            self.queue.extend(end.map(|end| Arc::new(sequencer.now(end, here))));
             return;
         };
         // A watcher that was here a moment ago resumes at its position.
-        if let Some(place) = track.events.iter().rposition(|event| event.seq == since) {
-            self.queue.extend(track.events.iter().skip(place + 1).cloned());
-            let is_news = |event: &&Arc<Event>| event.seq > since || scene.ambiguous(since, self.seen).is_some();
-            self.queue.extend(track.progress.iter().filter(is_news).cloned());
+        if let Some(place) = event_log.events.iter().rposition(|event| event.seq == since) {
+            self.queue.extend(event_log.events.iter().skip(place + 1).cloned());
+            let is_news = |event: &&Arc<Event>| event.seq > since || sequencer.ambiguous(since, self.seen).is_some();
+            self.queue.extend(event_log.progress.iter().filter(is_news).cloned());
             return;
         }
-        let missed = scene.after(since);
+        let missed = sequencer.after(since);
         if missed.is_empty() {
-            self.queue.extend(scene.ambiguous(since, self.seen).map(Arc::new));
+            self.queue.extend(sequencer.ambiguous(since, self.seen).map(Arc::new));
         }
         self.queue.extend(missed.into_iter().map(Arc::new));
     }
@@ -286,7 +286,7 @@ impl Stream for Watch {
             let waits = next_change.get_or_insert_with(|| {
                 let mut changes = changes.clone();
                 Box::pin(async move {
-                    let _released = crate::rest::release_slot();
+                    let _released = crate::concurrency_slot::release_slot();
                     changes.changed().await.is_ok()
                 })
             });

@@ -273,7 +273,7 @@ pub struct ServerRecord {
 
 /// Position at which a claim stopped: a hint for the start of the next one. Opaque except to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClaimPlace {
+pub struct ClaimCursor {
     /// The priority reached.
     pub priority: i32,
     /// The order number reached.
@@ -296,7 +296,7 @@ pub struct ClaimRequest {
     /// Claim one task that must run alone instead (the server currently runs nothing else); `limit` is then 1.
     pub alone: bool,
     /// Position at which the last claim stopped.
-    pub place: Option<ClaimPlace>,
+    pub cursor: Option<ClaimCursor>,
 }
 
 /// Result of a claim.
@@ -305,7 +305,7 @@ pub struct ClaimReply {
     /// The claimed tasks in the order in which they are to start.
     pub tasks: Vec<Claimed>,
     /// Position at which the claim stopped, if there may be more tasks.
-    pub place: Option<ClaimPlace>,
+    pub cursor: Option<ClaimCursor>,
     /// Whether a task that must run alone is waiting for an idle server.
     pub alone_waiting: bool,
     /// Whether this server's lease has expired; nothing was claimed.

@@ -50,7 +50,7 @@ impl Pool {
         const SQL: &str = "SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY($1) LIMIT 1";
         let deadline = Instant::now() + ENDED_MAX;
         while !sessions.is_empty() && Instant::now() < deadline {
-            match self.ask(Role::Ask, SQL, &[(&sessions, Type::INT4_ARRAY)]).await {
+            match self.query_idempotent(Role::Client, SQL, &[(&sessions, Type::INT4_ARRAY)]).await {
                 Ok(rows) if !rows.is_empty() => sleep(LOOK_EACH).await,
                 _ => return,
             }

@@ -12,8 +12,8 @@ use taskyard_core::store::{Finish, Record};
 use taskyard_core::task::LogLine;
 use taskyard_core::{Error, Limits, TaskId, Token};
 
-use crate::engine::Ended;
 use crate::progress::Gauge;
+use crate::run_context::Ended;
 
 /// Maximum number of log lines per attempt that wait for the database; further lines are dropped and counted.
 const LINES_MAX: usize = 20_000;

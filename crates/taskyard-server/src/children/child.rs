@@ -23,13 +23,13 @@ pub(super) enum Recall {
     /// Release it to other servers.
     GiveBack,
     /// Queue it for another child.
-    Line,
+    Requeue,
     /// End it as interrupted: its cancel or stop was requested.
     Asked,
 }
 
 /// An attempt that was sent to a child.
-pub(super) enum Flight {
+pub(super) enum Assignment {
     /// Waits in the child for its start.
     Sent { queued: Box<Queued>, recall: Option<Recall> },
     /// Has started: the body runs.
@@ -37,11 +37,11 @@ pub(super) enum Flight {
         attempt: Arc<Attempt>,
         at: Instant,
         /// The outcome to write if its process is ended because of it.
-        verdict: Option<Outcome>,
+        outcome: Option<Outcome>,
     },
 }
 
-impl Flight {
+impl Assignment {
     /// Returns true if the task must run alone.
     pub fn is_alone(&self) -> bool {
         match self {
@@ -59,12 +59,12 @@ pub(super) struct Child {
     pub hang_up: Arc<Notify>,
     outbox: mpsc::UnboundedSender<ToChild>,
     /// Attempts by slot, in the order in which they were sent.
-    pub flights: BTreeMap<u64, Flight>,
+    pub assignments: BTreeMap<u64, Assignment>,
     /// Slots of the attempts that run one at a time, except those waiting for other tasks.
     pub singles: BTreeSet<u64>,
     /// Slots of the attempts that wait for other tasks, each with whether it runs one at a time; their concurrency
     /// slots are free.
-    pub resting: BTreeMap<u64, bool>,
+    pub released_slots: BTreeMap<u64, bool>,
     pub born: Instant,
     pub ready: bool,
     /// Fingerprint of the child's code, if it reported one.
@@ -110,9 +110,9 @@ impl Child {
             pid,
             hang_up: Arc::new(Notify::new()),
             outbox,
-            flights: BTreeMap::new(),
+            assignments: BTreeMap::new(),
             singles: BTreeSet::new(),
-            resting: BTreeMap::new(),
+            released_slots: BTreeMap::new(),
             born: now,
             ready: false,
             code: None,
@@ -195,43 +195,46 @@ impl Child {
 
     /// Returns the number of attempts that run or may have begun: recalled ones without a reply count too.
     pub fn running(&self) -> usize {
-        self.flights.values().filter(|flight| !matches!(flight, Flight::Sent { recall: None, .. })).count()
+        self.assignments
+            .values()
+            .filter(|assignment| !matches!(assignment, Assignment::Sent { recall: None, .. }))
+            .count()
     }
 
     /// Returns true if a body has begun and not ended.
     pub fn runs(&self) -> bool {
-        self.flights.values().any(|flight| matches!(flight, Flight::Started { .. }))
+        self.assignments.values().any(|assignment| matches!(assignment, Assignment::Started { .. }))
     }
 
     /// Notes that a body begins to wait for other tasks, or continues.
     pub fn rests(&mut self, slot: u64, rests: bool) {
-        if rests && matches!(self.flights.get(&slot), Some(Flight::Started { .. })) {
+        if rests && matches!(self.assignments.get(&slot), Some(Assignment::Started { .. })) {
             let is_single = self.singles.remove(&slot);
-            self.resting.entry(slot).or_insert(is_single);
-        } else if self.resting.remove(&slot) == Some(true) {
+            self.released_slots.entry(slot).or_insert(is_single);
+        } else if self.released_slots.remove(&slot) == Some(true) {
             self.singles.insert(slot);
         }
     }
 
     /// Removes and returns the attempt in this slot.
-    pub fn take(&mut self, slot: u64) -> Option<Flight> {
+    pub fn take(&mut self, slot: u64) -> Option<Assignment> {
         self.singles.remove(&slot);
-        self.resting.remove(&slot);
-        self.flights.remove(&slot)
+        self.released_slots.remove(&slot);
+        self.assignments.remove(&slot)
     }
 
     /// Notes that functions of these kinds run one at a time, and recalls those beyond `most` that have not started.
     pub fn has_singles(&mut self, kinds: &HashSet<String>, most: usize) {
         let mut beyond = Vec::new();
-        for (slot, flight) in &mut self.flights {
-            let (kind, waits) = match flight {
-                Flight::Started { attempt, .. } => (&attempt.claimed.kind, None),
-                Flight::Sent { queued, recall } => (&queued.claimed.kind, Some(recall)),
+        for (slot, assignment) in &mut self.assignments {
+            let (kind, waits) = match assignment {
+                Assignment::Started { attempt, .. } => (&attempt.claimed.kind, None),
+                Assignment::Sent { queued, recall } => (&queued.claimed.kind, Some(recall)),
             };
             if !kinds.contains(kind) {
                 continue;
             }
-            if let Some(is_single) = self.resting.get_mut(slot) {
+            if let Some(is_single) = self.released_slots.get_mut(slot) {
                 *is_single = true;
                 continue;
             }
@@ -240,7 +243,7 @@ impl Child {
                 && let Some(recall) = waits
                 && recall.is_none()
             {
-                *recall = Some(Recall::Line);
+                *recall = Some(Recall::Requeue);
                 beyond.push(*slot);
             }
         }
@@ -250,9 +253,9 @@ impl Child {
     }
 
     /// Assigns tasks to the child, in the slots after `slot`; each with whether it runs one at a time.
-    pub fn give(&mut self, tasks: impl IntoIterator<Item = (Queued, bool)>, slot: &mut u64) {
+    pub fn assign(&mut self, tasks: impl IntoIterator<Item = (Queued, bool)>, slot: &mut u64) {
         let (mut runs, mut bytes, mut count) = (Vec::new(), 0, 0);
-        if self.flights.is_empty() {
+        if self.assignments.is_empty() {
             self.busy_since = Instant::now();
         }
         for (queued, single) in tasks {
@@ -268,7 +271,7 @@ impl Child {
                 self.send(ToChild::Run(std::mem::take(&mut runs)));
                 bytes = 0;
             }
-            self.flights.insert(*slot, Flight::Sent { queued: Box::new(queued), recall: None });
+            self.assignments.insert(*slot, Assignment::Sent { queued: Box::new(queued), recall: None });
         }
         self.taken += count;
         if !runs.is_empty() {
@@ -280,7 +283,7 @@ impl Child {
     pub fn tell_to_leave(&mut self, now: Instant) {
         if self.leaving.is_none() {
             self.leaving = Some(now);
-            self.recall(Recall::Line, |_| true);
+            self.recall(Recall::Requeue, |_| true);
             self.send(ToChild::Leave);
         }
     }
@@ -296,8 +299,8 @@ impl Child {
     /// Recalls tasks that have not started. Returns the number of new recalls.
     pub fn recall(&mut self, why: Recall, meant: impl Fn(&Queued) -> bool) -> usize {
         let mut slots = Vec::new();
-        for (slot, flight) in &mut self.flights {
-            if let Flight::Sent { queued, recall } = flight
+        for (slot, assignment) in &mut self.assignments {
+            if let Assignment::Sent { queued, recall } = assignment
                 && meant(queued)
             {
                 if recall.is_none() {

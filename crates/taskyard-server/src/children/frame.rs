@@ -8,7 +8,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use taskyard_core::client::Ask;
+use taskyard_core::client::ClientRequest;
 use taskyard_core::seal::Opened;
 use taskyard_core::{Error, Limits, TaskId};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -50,7 +50,8 @@ pub enum ToChild {
     /// Responses to requests, by the child's call numbers: JSON, or an error.
     Answers(Vec<(u64, Result<ByteBuf, Refusal>)>),
     /// Asks which of these parking reasons do not apply in the child; replied to with `Known`.
-    Knows(Vec<String>),
+    #[serde(rename = "Knows")]
+    ProbeParked(Vec<String>),
     /// Call the dead-letter hooks with this task's record (JSON), and reply with this number.
     Death(u64, ByteBuf),
     /// Consequences for attempts that raised an error; the child logs them.
@@ -119,9 +120,9 @@ impl From<&Error> for Refusal {
 
 /// A request of a child to its server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub enum Asked {
+pub enum ChildRequest {
     /// An operation of the server's client.
-    Client(Ask),
+    Client(ClientRequest),
     /// Responds with `null` once all notes of this attempt are durable.
     Saved(u64),
     /// Responds with this attempt's token once all its notes are durable; used to end the attempt in a transaction of
@@ -191,7 +192,7 @@ pub enum FromChild {
     /// These attempts have ended.
     Ended(Vec<(u64, End)>),
     /// Requests, by call numbers of the child.
-    Asks(Vec<(u64, Asked)>),
+    Asks(Vec<(u64, ChildRequest)>),
     /// These requests are withdrawn; their responses are not needed any more.
     Withdrawn(Vec<u64>),
     /// Those of the parking reasons in `Knows` that do not apply in the child.
@@ -245,7 +246,8 @@ pub enum End {
         /// The traceback text.
         traceback: Option<String>,
         /// The retry behaviour that the error requests.
-        wish: Wish,
+        #[serde(rename = "wish")]
+        directive: RetryDirective,
     },
     /// The body ended because it was interrupted.
     Interrupted,
@@ -257,7 +259,7 @@ pub enum End {
 
 /// Retry behaviour requested by a body that raised an error.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
-pub enum Wish {
+pub enum RetryDirective {
     /// Follow the task's retry policy.
     Policy,
     /// Do not retry.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use taskyard_core::Failure;
-use taskyard_core::client::Ask;
+use taskyard_core::client::ClientRequest;
 use taskyard_core::store::Outcome;
 use taskyard_core::time::limit_millis;
 use tokio::io::AsyncWriteExt as _;
@@ -20,13 +20,13 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child as Process, Command};
 use tokio::sync::{Notify, mpsc};
 
-use super::child::{Child, Flight, Recall};
-use super::frame::{self, Asked, FromChild, ToChild};
-use super::yard::Yard;
-use super::{Children, heard};
+use super::child::{Assignment, Child, Recall};
+use super::child_pool::ChildPool;
+use super::frame::{self, ChildRequest, FromChild, ToChild};
+use super::{Children, receive};
 use crate::ServerConfig;
 use crate::attempt::{Attempt, Interrupt};
-use crate::engine::lock;
+use crate::run_context::lock;
 
 /// Maximum time for which a child's socket is not read while too many additions wait to be written.
 const ROOM_MAX: Duration = Duration::from_secs(1);
@@ -40,13 +40,13 @@ const EXIT_MAX: Duration = Duration::from_secs(1);
 /// group.
 const STOP_HEARD: Duration = Duration::from_millis(500);
 
-/// Exit codes of Python workers (`taskyard.worker`): the application cannot be loaded, or one of its start hooks
+/// Exit codes of Python workers (`taskyard._worker`): the application cannot be loaded, or one of its start hooks
 /// failed.
 const EXIT_APP: i32 = 3;
 const EXIT_START: i32 = 4;
 
 /// Starts one more child.
-pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerConfig) -> io::Result<()> {
+pub(super) fn start(children: &Arc<Children>, pool: &mut ChildPool, config: &ServerConfig) -> io::Result<()> {
     let (ours, theirs) = Socket::pair()?;
     ours.set_nonblocking(true)?;
     let _entered = children.handle.enter();
@@ -61,20 +61,20 @@ pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerCo
     let pid = process.as_ref().map(|(_, pid)| *pid);
     let (outbox, inbox) = mpsc::unbounded_channel();
     let child = Child::new(pid, outbox);
-    let defaults = children.engine.client.as_ref().map(taskyard_core::Client::config).unwrap_or_default();
+    let defaults = children.run_context.client.as_ref().map(taskyard_core::Client::config).unwrap_or_default();
     child.send(ToChild::Begin {
         concurrency: config.concurrency.max(1),
         limits: config.limits,
         max_retries: defaults.max_retries,
         timeout_ms: defaults.timeout.map(limit_millis),
         only_declared: config.only_declared,
-        namespace: children.engine.registry.namespace().map(ToString::to_string),
+        namespace: children.run_context.registry.namespace().map(ToString::to_string),
     });
-    yard.last_child += 1;
-    let number = yard.last_child;
+    pool.last_child += 1;
+    let number = pool.last_child;
     let unread = child.unread().clone();
     let life = Life { process: process.map(|(process, _)| process), hang_up: child.hang_up.clone() };
-    yard.children.insert(number, child);
+    pool.children.insert(number, child);
     children.handle.spawn(attend(children.clone(), number, life, stream, (inbox, unread)));
     Ok(())
 }
@@ -129,7 +129,7 @@ impl Life {
 
 fn adds(message: &FromChild) -> bool {
     let FromChild::Asks(asks) = message else { return false };
-    asks.iter().any(|(_, asked)| matches!(asked, Asked::Client(Ask::Add(_))))
+    asks.iter().any(|(_, asked)| matches!(asked, ChildRequest::Client(ClientRequest::Add(_))))
 }
 
 /// Reads the messages of a child until its end.
@@ -149,8 +149,8 @@ async fn attend(
                 match frame::read::<FromChild>(&mut input).await {
                     Ok(Some(message)) => {
                         let adds = adds(&message);
-                        heard::heard(&children, number, message);
-                        if adds && let Some(client) = &children.engine.client {
+                        receive::receive(&children, number, message);
+                        if adds && let Some(client) = &children.run_context.client {
                             // A child that adds faster than the database can write is slowed down by its socket.
                             client.until_room(ROOM_MAX).await;
                         }
@@ -172,7 +172,7 @@ async fn attend(
     let status = life.status().await;
     writing.abort();
     if status.is_some_and(is_told_to_stop) {
-        let mut stopping = children.engine.stopping.subscribe();
+        let mut stopping = children.run_context.stopping.subscribe();
         let _ = tokio::time::timeout(STOP_HEARD, stopping.wait_for(|stopping| *stopping)).await;
     }
     if let Some(error) = complaint {
@@ -213,10 +213,10 @@ async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceive
 
 /// Handles the end of a child: decides the tasks that it ran, and takes back those that had not started.
 fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
-    let mut yard = lock(&children.yard);
-    let Some(child) = yard.children.remove(&number) else { return };
-    let telling = yard.telling.is_of(number);
-    yard.telling.gone(number, child.runs());
+    let mut pool = lock(&children.pool);
+    let Some(child) = pool.children.remove(&number) else { return };
+    let hook_delivery = pool.hook_delivery.is_of(number);
+    pool.hook_delivery.gone(number, child.runs());
     // Processes that the child started may be left.
     child.kill();
     let died =
@@ -230,41 +230,41 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
             _ => &died,
         };
         tracing::error!(child = number, "a child process did not start: {why}");
-        yard.start_failed(Instant::now());
+        pool.start_failed(Instant::now());
     }
     let (mut started, mut unstarted, mut decided) = (Vec::new(), Vec::new(), Vec::new());
-    for flight in child.flights.into_values() {
-        match flight {
-            Flight::Started { attempt, verdict, .. } => started.push((attempt, verdict)),
-            Flight::Sent { queued, recall: Some(Recall::Asked) } => decided.push((*queued, Outcome::Interrupted)),
-            Flight::Sent { queued, recall: Some(Recall::GiveBack) } => decided.push((*queued, Outcome::Released)),
-            Flight::Sent { queued, .. } => unstarted.push(*queued),
+    for assignment in child.assignments.into_values() {
+        match assignment {
+            Assignment::Started { attempt, outcome, .. } => started.push((attempt, outcome)),
+            Assignment::Sent { queued, recall: Some(Recall::Asked) } => decided.push((*queued, Outcome::Interrupted)),
+            Assignment::Sent { queued, recall: Some(Recall::GiveBack) } => decided.push((*queued, Outcome::Released)),
+            Assignment::Sent { queued, .. } => unstarted.push(*queued),
         }
     }
-    if started.is_empty() && child.ready && !expected && !telling {
+    if started.is_empty() && child.ready && !expected && !hook_delivery {
         // The child died before it could report a start: the tasks that were next are suspects.
         let suspects = children.config().concurrency.max(1).min(unstarted.len());
         for queued in unstarted.drain(..suspects) {
-            started.push((Attempt::new(queued.claimed, queued.claim, children.engine.clone()), None));
+            started.push((Attempt::new(queued.claimed, queued.claim, children.run_context.clone()), None));
         }
     }
     // At the front and in order: they were queued first.
     for queued in unstarted.into_iter().rev() {
-        yard.line.push_front(queued);
+        pool.run_queue.push_front(queued);
     }
     if children.is_closing() {
         return;
     }
-    children.feed(&mut yard);
-    drop(yard);
+    children.feed(&mut pool);
+    drop(pool);
     for (queued, outcome) in decided {
         children.end_unstarted(queued, outcome);
     }
     // A hook that ran beside the task may be to blame.
-    let alone = started.len() == 1 && !telling;
+    let alone = started.len() == 1 && !hook_delivery;
     let innocent = child.condemned.is_some() || stopping;
-    for (attempt, verdict) in started {
-        let outcome = verdict.unwrap_or_else(|| blame(&attempt, innocent, alone, &died));
+    for (attempt, outcome) in started {
+        let outcome = outcome.unwrap_or_else(|| blame(&attempt, innocent, alone, &died));
         attempt.end(outcome);
     }
     children.changed.notify_one();

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use taskyard_core::store::Outcome;
 
-use super::child::{Child, Flight, Recall};
+use super::child::{Assignment, Child, Recall};
 use super::frame::{ToChild, Why};
 use super::{ChildCommand, Children};
 use crate::ServerConfig;
-use crate::attempt::{Attempt, End, Interrupt, judge};
-use crate::engine::lock;
+use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
+use crate::run_context::lock;
 
 /// Maximum time for a child to become ready before it is killed.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -23,30 +23,30 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn watch(children: &Arc<Children>, now: Instant) {
     let config = children.config();
-    let mut yard = lock(&children.yard);
-    let mut staying = yard.children.values().filter(|child| child.stays()).count();
+    let mut pool = lock(&children.pool);
+    let mut staying = pool.children.values().filter(|child| child.stays()).count();
     let mut spare = staying.saturating_sub(config.workers_min);
-    let yard = &mut *yard;
+    let pool = &mut *pool;
     // A child whose hooks do not return receives no further tasks. An embedded child of the application cannot be
     // replaced.
-    if let Some(slow) = yard.telling.watch(now).filter(|_| !config.on_demand)
-        && let Some(child) = yard.children.get_mut(&slow)
+    if let Some(slow) = pool.hook_delivery.watch(now).filter(|_| !config.on_demand)
+        && let Some(child) = pool.children.get_mut(&slow)
     {
         child.tell_to_leave(now);
     }
-    for (number, child) in &mut yard.children {
+    for (number, child) in &mut pool.children {
         let was_condemned = child.condemned.is_some();
         watch_bodies(child, &config, now);
         if was_condemned && child.condemned.is_none() {
             // Another child may have been started in its place.
-            if staying < config.workers.max(1) {
+            if staying < config.max_workers.max(1) {
                 staying += 1;
             } else {
                 child.tell_to_leave(now);
             }
         }
-        let is_telling = yard.telling.is_of(*number);
-        let is_empty = child.flights.is_empty() && !is_telling;
+        let is_delivering = pool.hook_delivery.is_of(*number);
+        let is_empty = child.assignments.is_empty() && !is_delivering;
         // An event loop that takes its own tasks belongs to the application.
         if !config.on_demand
             && (child.blocked || !is_empty)
@@ -55,12 +55,15 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
             child.pinged_at = now;
             child.send(ToChild::Ping);
         }
-        let is_done = !child.runs() && !is_telling;
+        let is_done = !child.runs() && !is_delivering;
         if let Some(since) = child.condemned {
-            let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
+            let innocent = child
+                .assignments
+                .values()
+                .any(|assignment| matches!(assignment, Assignment::Started { outcome: None, .. }));
             // The attempt that condemned it may have ended; those that are left have their own time limits.
-            let culprit = child.flights.values().find_map(|flight| match flight {
-                Flight::Started { attempt, verdict: Some(_), .. } => Some(attempt),
+            let culprit = child.assignments.values().find_map(|assignment| match assignment {
+                Assignment::Started { attempt, outcome: Some(_), .. } => Some(attempt),
                 _ => None,
             });
             if let Some(culprit) = culprit
@@ -89,14 +92,14 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
             }
         }
     }
-    children.feed(yard);
+    children.feed(pool);
 }
 
 fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
     let mut late = Vec::new();
     let (mut stubborn, mut given_up) = (false, Vec::new());
-    for (slot, flight) in &mut child.flights {
-        let Flight::Started { attempt, at, verdict } = flight else { continue };
+    for (slot, assignment) in &mut child.assignments {
+        let Assignment::Started { attempt, at, outcome } = assignment else { continue };
         let over = attempt.claimed.timeout.is_some_and(|timeout| now.saturating_duration_since(*at) >= timeout);
         if over && attempt.interrupted().is_none() {
             attempt.interrupt(Interrupt::Timeout);
@@ -118,31 +121,31 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
         // The process takes no new tasks while the body may not yield, and is spared if the body ends by itself.
         stubborn |= asked_for.is_some_and(|time| time >= grace.min(config.timeout_grace));
         if asked_for.is_some_and(|time| time >= grace) {
-            verdict.get_or_insert_with(|| verdict_of(attempt));
+            outcome.get_or_insert_with(|| outcome_of(attempt));
         }
     }
     if !late.is_empty() {
         child.send(ToChild::Interrupt(late));
     }
     for slot in given_up {
-        if let Some(Flight::Started { attempt, verdict, .. }) = child.take(slot) {
+        if let Some(Assignment::Started { attempt, outcome, .. }) = child.take(slot) {
             tracing::warn!(task = %attempt.id(), "a task did not end when requested; its attempt is given up, and its body may still run");
-            attempt.end(verdict.unwrap_or_else(|| verdict_of(&attempt)));
+            attempt.end(outcome.unwrap_or_else(|| outcome_of(&attempt)));
         }
     }
     if !stubborn {
         child.condemned = None;
     } else if child.condemned.is_none() {
         child.condemned = Some(now);
-        child.recall(Recall::Line, |_| true);
+        child.recall(Recall::Requeue, |_| true);
     }
 }
 
-fn verdict_of(attempt: &Attempt) -> Outcome {
+fn outcome_of(attempt: &Attempt) -> Outcome {
     match attempt.interrupted() {
         Some(Interrupt::Asked) => Outcome::Interrupted,
         Some(Interrupt::Release) => Outcome::CutShort,
-        _ => judge(attempt, End::TimedOut),
+        _ => resolve_outcome(attempt, End::TimedOut),
     }
 }
 

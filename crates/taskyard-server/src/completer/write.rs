@@ -22,8 +22,8 @@ use tokio::sync::oneshot;
 
 use super::claims::{ByClaim, add, by_claim};
 use crate::backoff::Backoff;
-use crate::engine::{Ended, Refusal, lock};
-use crate::pieces::{self, Failed, Piece};
+use crate::bisect::{self, Failed, Piece};
+use crate::run_context::{Ended, Refusal, lock};
 use crate::state::{Phase, State};
 
 /// A write without a reply after this time counts as lost and is repeated.
@@ -72,7 +72,7 @@ pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: 
         Err(refused) => {
             closed.retain(|claim| !ended.contains(claim));
             let batch = batch.into_iter().zip(finishes).map(|(ended, finish)| Ended { finish, ..ended }).collect();
-            Written { unclosed: closed, ..in_pieces(&state, batch, refused, pieces::PROBES_MAX).await }
+            Written { unclosed: closed, ..in_pieces(&state, batch, refused, bisect::PROBES_MAX).await }
         }
     }
 }
@@ -163,7 +163,7 @@ async fn in_pieces(state: &State, batch: Vec<Ended>, refused: Failed, probes_max
         let part = finishes[range].to_vec();
         Box::pin(async move { Failed::check(attempt(state, &part, &[]).await, state.store.as_ref()).await })
     };
-    let answers = pieces::write(finishes.len(), refused, probes_max, part).await;
+    let answers = bisect::write(finishes.len(), refused, probes_max, part).await;
     let mut written = Written::default();
     for (mut ended, answer) in batch.into_iter().zip(answers) {
         match answer {

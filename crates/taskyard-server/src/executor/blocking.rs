@@ -1,30 +1,30 @@
-//! Blocking bodies: at most `workers` at once, each on a reusable thread. They notice a cancel only by checking for it;
+//! Blocking bodies: at most `max_workers` at once, each on a reusable thread. They notice a cancel only by checking for it;
 //! a thread whose body exceeds its time is abandoned by the watchdog and replaced.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use taskyard_core::rest::SlotRelease;
+use taskyard_core::concurrency_slot::SlotRelease;
 use taskyard_core::{TaskId, Token};
 
 use super::Queued;
+use super::capacity::ThroughputEstimate;
 use super::pool::Pool;
-use super::room::Pace;
 use super::running::{RunSite, Running};
-use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
-use crate::engine::lock;
-use crate::layer::blocking_body;
+use crate::attempt::{Attempt, ConcurrencySlot, End, resolve_outcome};
+use crate::layer::{blocking_body, settled_on_thread};
+use crate::run_context::lock;
 use crate::{Run, TaskContext};
 
 #[derive(Default)]
 struct State {
-    line: VecDeque<Queued>,
+    run_queue: VecDeque<Queued>,
     /// Number of threads, without abandoned ones.
     threads: usize,
     busy: usize,
     /// Bodies that wait for other tasks, each with the number of these: neither the bodies nor their threads count.
-    resting: HashMap<Token, usize>,
+    released_slots: HashMap<Token, usize>,
     /// Bodies that were abandoned and have not returned; they no longer count, whatever they do.
     given_up: HashSet<Token>,
     number: u64,
@@ -34,17 +34,17 @@ struct State {
 pub(super) struct Blocking {
     state: Mutex<State>,
     changed: Condvar,
-    pub pace: Pace,
+    pub throughput: ThroughputEstimate,
     handle: tokio::runtime::Handle,
 }
 
 impl Blocking {
     pub fn new(handle: tokio::runtime::Handle) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), pace: Pace::default(), handle }
+        Self { state: Mutex::default(), changed: Condvar::new(), throughput: ThroughputEstimate::default(), handle }
     }
 
     pub fn waiting(&self) -> usize {
-        lock(&self.state).line.len()
+        lock(&self.state).run_queue.len()
     }
 
     pub fn busy(&self) -> usize {
@@ -56,16 +56,16 @@ impl Blocking {
     }
 
     pub fn accept(&self, pool: &Arc<Pool>, tasks: Vec<Queued>) {
-        lock(&self.state).line.extend(tasks);
+        lock(&self.state).run_queue.extend(tasks);
         self.stir(pool);
     }
 
     /// Wakes threads, and starts some if too few are idle.
     pub fn stir(&self, pool: &Arc<Pool>) {
-        let workers = pool.config().workers.max(1);
+        let workers = pool.config().max_workers.max(1);
         let mut state = lock(&self.state);
         let idle = state.threads.saturating_sub(state.busy);
-        let missing = state.line.len().saturating_sub(idle).min(workers.saturating_sub(state.threads));
+        let missing = state.run_queue.len().saturating_sub(idle).min(workers.saturating_sub(state.threads));
         for _ in 0..missing {
             state.number += 1;
             state.threads += 1;
@@ -91,9 +91,9 @@ impl Blocking {
     }
 
     fn take(&self, mut is_meant: impl FnMut(&Queued) -> bool) -> Vec<Queued> {
-        let line = &mut lock(&self.state).line;
-        let (taken, kept) = std::mem::take(line).into_iter().partition(|queued| is_meant(queued));
-        *line = kept;
+        let run_queue = &mut lock(&self.state).run_queue;
+        let (taken, kept) = std::mem::take(run_queue).into_iter().partition(|queued| is_meant(queued));
+        *run_queue = kept;
         Vec::from(taken)
     }
 
@@ -101,14 +101,14 @@ impl Blocking {
     pub fn give_up(&self, attempt: &Attempt) {
         let mut state = lock(&self.state);
         state.given_up.insert(attempt.claimed.token);
-        if state.resting.remove(&attempt.claimed.token).is_none() {
+        if state.released_slots.remove(&attempt.claimed.token).is_none() {
             state.threads -= 1;
             state.busy -= 1;
         }
     }
 
-    pub fn resting(&self) -> usize {
-        lock(&self.state).resting.len()
+    pub fn released_slots(&self) -> usize {
+        lock(&self.state).released_slots.len()
     }
 
     /// Notes that a body waits for another task: another thread may use its slot.
@@ -117,7 +117,7 @@ impl Blocking {
         if state.given_up.contains(&token) {
             return;
         }
-        let waits = state.resting.entry(token).or_default();
+        let waits = state.released_slots.entry(token).or_default();
         *waits += 1;
         if *waits == 1 {
             state.threads -= 1;
@@ -131,10 +131,10 @@ impl Blocking {
     /// Notes that a body continues, even if there is one thread too many for a while; ignored if it was abandoned.
     fn resume(&self, token: Token) {
         let mut state = lock(&self.state);
-        let Some(waits) = state.resting.get_mut(&token) else { return };
+        let Some(waits) = state.released_slots.get_mut(&token) else { return };
         *waits -= 1;
         if *waits == 0 {
-            state.resting.remove(&token);
+            state.released_slots.remove(&token);
             state.threads += 1;
             state.busy += 1;
         }
@@ -143,7 +143,7 @@ impl Blocking {
     pub fn close(&self) {
         let mut state = lock(&self.state);
         state.closing = true;
-        state.line.clear();
+        state.run_queue.clear();
         drop(state);
         self.changed.notify_all();
     }
@@ -153,13 +153,13 @@ impl Blocking {
         let mut state = lock(&self.state);
         loop {
             let config = pool.config();
-            let workers = config.workers.max(1);
+            let workers = config.max_workers.max(1);
             if state.closing || state.threads > workers {
                 state.threads -= 1;
                 return None;
             }
             if state.busy < workers
-                && let Some(queued) = state.line.pop_front()
+                && let Some(queued) = state.run_queue.pop_front()
             {
                 state.busy += 1;
                 return Some(queued);
@@ -169,7 +169,7 @@ impl Blocking {
                 .wait_timeout(state, config.worker_idle_timeout)
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             state = next;
-            if waited.timed_out() && state.line.is_empty() {
+            if waited.timed_out() && state.run_queue.is_empty() {
                 state.threads -= 1;
                 return None;
             }
@@ -205,11 +205,11 @@ fn work(pool: &Arc<Pool>) {
     let slot = Arc::new(ThreadSlot(pool.clone()));
     while let Some(queued) = blocking.next(pool) {
         let run = queued.function().run;
-        let attempt = Attempt::with_slot(slot.clone(), queued.claimed, queued.claim, pool.engine.clone());
+        let attempt = Attempt::with_slot(slot.clone(), queued.claimed, queued.claim, pool.run_context.clone());
         let running = Running::new(attempt, Instant::now(), RunSite::Thread);
         pool.table.insert(running.clone());
         let end = call(&running.attempt, run, &blocking.handle);
-        blocking.pace.note(running.started.elapsed(), 1);
+        blocking.throughput.note(running.started.elapsed(), 1);
         pool.table.remove(&running);
         if !running.abandon() {
             // The body was abandoned and returned after all; another thread uses its slot.
@@ -217,7 +217,7 @@ fn work(pool: &Arc<Pool>) {
             lock(&blocking.state).given_up.remove(&running.attempt.claimed.token);
             return;
         }
-        running.attempt.end(judge(&running.attempt, end));
+        running.attempt.end(resolve_outcome(&running.attempt, end));
         lock(&blocking.state).busy -= 1;
         pool.changed.notify_one();
     }
@@ -228,5 +228,7 @@ fn work(pool: &Arc<Pool>) {
 fn call(attempt: &Arc<Attempt>, run: Run, handle: &tokio::runtime::Handle) -> End {
     let Run::Blocking(body) = run else { unreachable!("async bodies have workers") };
     let _runtime = handle.enter();
-    attempt.run(|| blocking_body(body, TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned)
+    let end =
+        attempt.run(|| blocking_body(body, TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned);
+    settled_on_thread(attempt, end)
 }

@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use tokio::task::LocalSet;
 
-use super::crew::Crew;
 use super::pending::{Pending, carry_on};
 use super::pool::Pool;
 use super::running::{RunSite, Running};
-use super::worker::{Home, Worker, WorkerFace, work};
+use super::worker::{Worker, WorkerHandle, WorkerHost, work};
+use super::worker_group::WorkerGroup;
 use crate::layer::{async_body, local_body};
-use crate::{LocalBody, Run, TaskContext, panics};
+use crate::{AsyncBody, LocalBody, Run, TaskContext, panics};
 
 pub(super) struct Local;
 
-impl Home for Local {
+impl WorkerHost for Local {
     type Body = LocalBody;
 
-    fn crew(pool: &Pool) -> &Crew {
+    fn worker_group(pool: &Pool) -> &WorkerGroup {
         &pool.local
     }
 
@@ -31,8 +31,12 @@ impl Home for Local {
         }
     }
 
-    fn site(face: &Arc<WorkerFace>, _: &Arc<Pending<Self>>) -> RunSite {
-        RunSite::Local(face.clone())
+    fn adapt(body: AsyncBody) -> LocalBody {
+        body
+    }
+
+    fn site(worker_handle: &Arc<WorkerHandle>, _: &Arc<Pending<Self>>) -> RunSite {
+        RunSite::Local(worker_handle.clone())
     }
 
     fn carry(pending: Arc<Pending<Self>>, running: Arc<Running>, carrier: u64) {
@@ -43,11 +47,11 @@ impl Home for Local {
 }
 
 /// Starts a worker's thread.
-pub(super) fn spawn(pool: Arc<Pool>, number: u64) -> io::Result<Arc<WorkerFace>> {
-    let face = Arc::new(WorkerFace::default());
-    let shown = face.clone();
+pub(super) fn spawn(pool: Arc<Pool>, number: u64) -> io::Result<Arc<WorkerHandle>> {
+    let worker_handle = Arc::new(WorkerHandle::default());
+    let shown = worker_handle.clone();
     std::thread::Builder::new().name(format!("taskyard-worker-{number}")).spawn(move || {
-        let worker = Worker::<Local>::new(pool, face);
+        let worker = Worker::<Local>::new(pool, worker_handle);
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
                 let local = LocalSet::new();
@@ -59,7 +63,7 @@ pub(super) fn spawn(pool: Arc<Pool>, number: u64) -> io::Result<Arc<WorkerFace>>
             }
             Err(error) => {
                 tracing::error!(%error, "cannot start a worker's runtime");
-                Local::crew(&worker.pool).remove(&worker.face);
+                Local::worker_group(&worker.pool).remove(&worker.worker_handle);
             }
         }
     })?;

@@ -17,20 +17,20 @@ use taskyard_core::store::Outcome;
 use tokio::task::unconstrained;
 
 use super::running::Running;
-use super::worker::{Home, Worker};
-use crate::attempt::{Attempt, End, Interrupt, judge};
-use crate::engine::lock;
+use super::worker::{Worker, WorkerHost};
+use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
+use crate::run_context::lock;
 
 /// A pending body, and the worker that created it. The body is `None` once it has ended.
-pub(super) struct Pending<H: Home> {
+pub(super) struct Pending<H: WorkerHost> {
     worker: Arc<Worker<H>>,
     body: Mutex<Option<H::Body>>,
 }
 
 /// Continues a body of this worker as a task.
-pub(super) fn adopt<H: Home>(worker: &Arc<Worker<H>>, attempt: Arc<Attempt>, body: H::Body) {
+pub(super) fn adopt<H: WorkerHost>(worker: &Arc<Worker<H>>, attempt: Arc<Attempt>, body: H::Body) {
     let pending = Arc::new(Pending { worker: worker.clone(), body: Mutex::new(Some(body)) });
-    let running = Running::new(attempt, Instant::now(), H::site(&worker.face, &pending));
+    let running = Running::new(attempt, Instant::now(), H::site(&worker.worker_handle, &pending));
     worker.pool.table.insert(running.clone());
     if worker.pool.is_closing() {
         running.attempt.interrupt(Interrupt::Release);
@@ -38,7 +38,7 @@ pub(super) fn adopt<H: Home>(worker: &Arc<Worker<H>>, attempt: Arc<Attempt>, bod
     H::carry(pending, running, 0);
 }
 
-impl<H: Home> Pending<H> {
+impl<H: WorkerHost> Pending<H> {
     pub fn worker(&self) -> &Worker<H> {
         &self.worker
     }
@@ -76,7 +76,14 @@ impl<H: Home> Pending<H> {
             Err(failure) => End::Panicked(failure),
         };
         drop_body(running, &mut held);
-        Poll::Ready(Some(end))
+        match running.attempt.after_body(end) {
+            Ok(end) => Poll::Ready(Some(end)),
+            Err(settling) => {
+                *held = Some(H::adapt(settling));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     /// Drops the body; returns false if it has ended or moved to another task.
@@ -105,7 +112,7 @@ fn drop_body<B>(running: &Running, body: &mut Option<B>) {
 }
 
 /// The task that polls a body. The attempt is settled even if the task is dropped before its first poll.
-pub(super) fn carry_on<H: Home>(
+pub(super) fn carry_on<H: WorkerHost>(
     pending: Arc<Pending<H>>,
     running: Arc<Running>,
     carrier: u64,
@@ -116,21 +123,21 @@ pub(super) fn carry_on<H: Home>(
             let took = carried.running.started.elapsed();
             let pool = &carried.pending.worker.pool;
             let concurrency = u32::try_from(pool.config().concurrency.max(1)).unwrap_or(u32::MAX);
-            H::crew(pool).pace.note(took / concurrency, 1);
-            carried.settle(judge(&carried.running.attempt, end));
+            H::worker_group(pool).throughput.note(took / concurrency, 1);
+            carried.settle(resolve_outcome(&carried.running.attempt, end));
         }
     }
 }
 
 /// A body as polled by one task. Dropping this before the body has ended drops the body and reports the attempt as cut
 /// short.
-struct Carried<H: Home> {
+struct Carried<H: WorkerHost> {
     pending: Arc<Pending<H>>,
     running: Arc<Running>,
     carrier: u64,
 }
 
-impl<H: Home> Carried<H> {
+impl<H: WorkerHost> Carried<H> {
     /// Returns how the body ended; `None` if it has moved to another task.
     async fn until_end(&self) -> Option<End> {
         let Self { pending, running, carrier } = self;
@@ -152,12 +159,12 @@ impl<H: Home> Carried<H> {
     }
 
     fn settle(&self, outcome: Outcome) {
-        let Worker { pool, face, .. } = &*self.pending.worker;
+        let Worker { pool, worker_handle, .. } = &*self.pending.worker;
         // Removed before the end is written, because the same task may be claimed again right after.
         pool.table.remove(&self.running);
         self.running.attempt.end(outcome);
         if self.running.abandon() {
-            face.task_ended();
+            worker_handle.task_ended();
         } else {
             // The attempt was abandoned and returned after all; its slot was released earlier.
             pool.came_back(H::IS_SHARED);
@@ -166,7 +173,7 @@ impl<H: Home> Carried<H> {
     }
 }
 
-impl<H: Home> Drop for Carried<H> {
+impl<H: WorkerHost> Drop for Carried<H> {
     fn drop(&mut self) {
         // The body first: another attempt may begin as soon as the end is written.
         if self.pending.give_up(&self.running, self.carrier) {

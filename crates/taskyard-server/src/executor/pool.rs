@@ -14,14 +14,14 @@ use taskyard_core::{TaskId, TaskRecord, Token};
 use tokio::sync::Notify;
 
 use super::blocking::Blocking;
-use super::crew::Crew;
-use super::room;
+use super::capacity;
 use super::running::Table;
 use super::shared::{self, SharedRuntime};
-use super::{Executor, Figures, Queued, local};
+use super::worker_group::WorkerGroup;
+use super::{Executor, ExecutorStats, Queued, local};
 use crate::attempt::{Attempt, Interrupt};
-use crate::engine::Engine;
-use crate::hooks::Heard;
+use crate::hooks::DeliveryResult;
+use crate::run_context::RunContext;
 use crate::{Run, ServerConfig};
 
 /// Values of `mostly`: the kind of workers that runs most of the last batch. Claims are sized for these.
@@ -30,13 +30,13 @@ const LOCAL: u8 = 1;
 const BLOCKING: u8 = 2;
 
 pub(crate) struct Pool {
-    pub(super) engine: Arc<Engine>,
+    pub(super) run_context: Arc<RunContext>,
     /// The caller's runtime, if it has several threads; otherwise local workers run all async bodies.
     pub(super) runtime: Option<SharedRuntime>,
     /// Workers on that runtime.
-    pub(super) shared: Crew,
+    pub(super) shared: WorkerGroup,
     /// Worker threads, each with a runtime of its own.
-    pub(super) local: Crew,
+    pub(super) local: WorkerGroup,
     pub(super) blocking: Blocking,
     pub(super) table: Table,
     pub(super) changed: Notify,
@@ -52,14 +52,18 @@ pub(crate) struct Pool {
 impl Pool {
     /// Creates the pool. `runtime` is the caller's, `own` the server's: the first available one is the current runtime
     /// of blocking bodies.
-    pub fn new(engine: Arc<Engine>, runtime: Option<SharedRuntime>, own: &tokio::runtime::Handle) -> Arc<Self> {
+    pub fn new(
+        run_context: Arc<RunContext>,
+        runtime: Option<SharedRuntime>,
+        own: &tokio::runtime::Handle,
+    ) -> Arc<Self> {
         let found = runtime.as_ref().map_or(own, SharedRuntime::handle);
         let pool = Arc::new(Self {
-            engine,
+            run_context,
             blocking: Blocking::new(found.clone()),
             runtime,
-            shared: Crew::new(shared::spawn),
-            local: Crew::new(local::spawn),
+            shared: WorkerGroup::new(shared::spawn),
+            local: WorkerGroup::new(local::spawn),
             table: Table::default(),
             changed: Notify::new(),
             abandoned: AtomicUsize::new(0),
@@ -73,14 +77,14 @@ impl Pool {
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        self.engine.settings.get()
+        self.run_context.settings.get()
     }
 
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
-    pub(super) fn crews(&self) -> [&Crew; 2] {
+    pub(super) fn worker_groups(&self) -> [&WorkerGroup; 2] {
         [&self.shared, &self.local]
     }
 
@@ -102,17 +106,17 @@ impl Pool {
 
     /// Ends a task that has not started.
     fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
-        Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
+        Attempt::new(queued.claimed, queued.claim, self.run_context.clone()).end(outcome);
     }
 
-    fn lines(&self) -> usize {
-        self.crews().iter().map(|crew| crew.line.len()).sum()
+    fn queued(&self) -> usize {
+        self.worker_groups().iter().map(|worker_group| worker_group.run_queue.len()).sum()
     }
 
     /// Calls `f` for every attempt whose body is in its first poll.
     fn each_first_poll(&self, mut f: impl FnMut(&Arc<Attempt>)) {
-        for crew in self.crews() {
-            for worker in crate::engine::lock(&crew.workers).iter() {
+        for worker_group in self.worker_groups() {
+            for worker in crate::run_context::lock(&worker_group.workers).iter() {
                 if let Some(attempt) = worker.polls().current() {
                     f(&attempt);
                 }
@@ -126,29 +130,33 @@ impl Executor for Arc<Pool> {
         Runtime::Rust
     }
 
-    fn room(&self) -> usize {
+    fn capacity(&self) -> usize {
         let config = self.config();
-        let workers = config.workers.max(1);
-        let (blocked, lines) = (self.blocking.waiting(), self.lines());
-        if blocked > 0 && self.blocking.pace.is_behind(blocked, workers) {
+        let workers = config.max_workers.max(1);
+        let (blocked, queued) = (self.blocking.waiting(), self.queued());
+        if blocked > 0 && self.blocking.throughput.is_behind(blocked, workers) {
             return 0;
         }
         let ahead_max = config.claim_max * 2;
         let mostly = self.mostly.load(Ordering::Acquire);
         if mostly == BLOCKING {
             let free = workers.saturating_sub(self.blocking.busy());
-            return room::room(free, self.blocking.pace.prefetch(workers).min(ahead_max), blocked + lines);
+            return capacity::capacity(
+                free,
+                self.blocking.throughput.prefetch(workers).min(ahead_max),
+                blocked + queued,
+            );
         }
-        let crew = if mostly == LOCAL { &self.local } else { &self.shared };
-        let others = lines - crew.line.len().min(lines);
+        let worker_group = if mostly == LOCAL { &self.local } else { &self.shared };
+        let others = queued - worker_group.run_queue.len().min(queued);
         if others > 0 && others >= workers * config.concurrency.max(1) {
             return 0;
         }
         if mostly == SHARED && self.runtime.as_ref().is_some_and(SharedRuntime::is_blocked) {
             return 0;
         }
-        let prefetch = crew.pace.prefetch(crew.responsive(workers)).min(ahead_max);
-        room::room(crew.free_places(&config), prefetch, blocked + lines)
+        let prefetch = worker_group.throughput.prefetch(worker_group.responsive(workers)).min(ahead_max);
+        capacity::capacity(worker_group.free_places(&config), prefetch, blocked + queued)
     }
 
     fn changed(&self) -> &Notify {
@@ -179,16 +187,16 @@ impl Executor for Arc<Pool> {
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {
         let now = Instant::now();
         let mut taken = Vec::new();
-        for crew in self.crews() {
-            let older = crew.line.take_older(now, patience);
+        for worker_group in self.worker_groups() {
+            let older = worker_group.run_queue.take_older(now, patience);
             if !older.is_empty() {
-                crew.pace.is_slow();
+                worker_group.throughput.is_slow();
             }
             taken.extend(older);
         }
         let older = self.blocking.take_unstarted(now, patience);
         if !older.is_empty() {
-            self.blocking.pace.is_slow();
+            self.blocking.throughput.is_slow();
         }
         taken.extend(older);
         taken
@@ -200,8 +208,8 @@ impl Executor for Arc<Pool> {
             return;
         }
         let mut unstarted = self.blocking.take_meant(&mut meant);
-        for crew in self.crews() {
-            unstarted.extend(crew.line.take_meant(&mut meant));
+        for worker_group in self.worker_groups() {
+            unstarted.extend(worker_group.run_queue.take_meant(&mut meant));
         }
         for queued in unstarted {
             self.end_unstarted(queued, Outcome::Interrupted);
@@ -219,16 +227,16 @@ impl Executor for Arc<Pool> {
     }
 
     fn known(&self, reasons: &[String]) -> Vec<String> {
-        reasons.iter().filter(|reason| self.engine.registry.knows_reason(reason)).cloned().collect()
+        reasons.iter().filter(|reason| self.run_context.registry.knows_reason(reason)).cloned().collect()
     }
 
     fn hears_deaths(&self) -> Option<bool> {
-        Some(!self.engine.registry.death_hooks().is_empty())
+        Some(!self.run_context.registry.death_hooks().is_empty())
     }
 
-    fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard> {
+    fn deliver_death(&self, dead: TaskRecord) -> BoxFuture<'_, DeliveryResult> {
         let runtime = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
-        Box::pin(self.engine.registry.death_hooks().tell_apart(dead, runtime))
+        Box::pin(self.run_context.registry.death_hooks().call_apart(dead, runtime))
     }
 
     fn interrupt_all(&self, why: Interrupt) {
@@ -266,30 +274,30 @@ impl Executor for Arc<Pool> {
         self.runtime.as_ref().is_some_and(SharedRuntime::is_gone)
     }
 
-    fn figures(&self) -> Figures {
+    fn stats(&self) -> ExecutorStats {
         // In the order in which tasks move, so that one that moves meanwhile is counted at least once.
-        let lines = self.lines();
-        let mut figures = Figures { unstarted: lines, ..Figures::default() };
-        for crew in self.crews() {
-            for worker in crate::engine::lock(&crew.workers).iter() {
+        let queued = self.queued();
+        let mut stats = ExecutorStats { unstarted: queued, ..ExecutorStats::default() };
+        for worker_group in self.worker_groups() {
+            for worker in crate::run_context::lock(&worker_group.workers).iter() {
                 if worker.is_idle() {
-                    figures.workers_idle += 1;
+                    stats.workers_idle += 1;
                 } else {
-                    figures.workers_active += 1;
+                    stats.workers_active += 1;
                 }
-                figures.running += worker.tasks();
-                figures.resting += worker.resting();
+                stats.running += worker.tasks();
+                stats.released_slots += worker.released_slots();
             }
         }
-        let blocked = self.blocking.resting();
-        figures.unstarted += self.blocking.waiting();
+        let blocked = self.blocking.released_slots();
+        stats.unstarted += self.blocking.waiting();
         let (threads, busy) = (self.blocking.threads(), self.blocking.busy());
-        figures.workers_active += busy + blocked;
-        figures.workers_idle += threads.saturating_sub(busy);
-        figures.running += busy + blocked;
-        figures.resting += blocked;
-        figures.abandoned = self.abandoned.load(Ordering::Acquire);
-        figures
+        stats.workers_active += busy + blocked;
+        stats.workers_idle += threads.saturating_sub(busy);
+        stats.running += busy + blocked;
+        stats.released_slots += blocked;
+        stats.abandoned = self.abandoned.load(Ordering::Acquire);
+        stats
     }
 
     fn close(&self) {
@@ -297,12 +305,12 @@ impl Executor for Arc<Pool> {
         self.closed.notify_waiters();
         // Bodies on the caller's runtime are dropped too.
         self.interrupt_all(Interrupt::Release);
-        for crew in self.crews() {
-            crew.line.arrived.notify_waiters();
+        for worker_group in self.worker_groups() {
+            worker_group.run_queue.arrived.notify_waiters();
         }
         self.blocking.close();
-        for crew in self.crews() {
-            crew.line.clear();
+        for worker_group in self.worker_groups() {
+            worker_group.run_queue.clear();
         }
     }
 }

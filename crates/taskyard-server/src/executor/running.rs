@@ -10,9 +10,9 @@ use std::time::Instant;
 use taskyard_core::{TaskId, Token};
 
 use super::poll_watch::PollWatch;
-use super::worker::WorkerFace;
+use super::worker::WorkerHandle;
 use crate::attempt::Attempt;
-use crate::engine::lock;
+use crate::run_context::lock;
 
 /// Moves a body to another task.
 pub(super) type Revive = Box<dyn Fn(&Arc<Running>) + Send + Sync>;
@@ -20,9 +20,9 @@ pub(super) type Revive = Box<dyn Fn(&Arc<Running>) + Send + Sync>;
 /// Where an attempt runs.
 pub(super) enum RunSite {
     /// On the caller's runtime, started by this worker. `revive` moves the body to another task of that runtime.
-    Shared { worker: Arc<WorkerFace>, revive: Revive },
+    Shared { worker: Arc<WorkerHandle>, revive: Revive },
     /// On this worker's thread.
-    Local(Arc<WorkerFace>),
+    Local(Arc<WorkerHandle>),
     /// On a thread of its own.
     Thread,
 }

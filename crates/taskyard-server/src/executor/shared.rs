@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use taskyard_core::{Error, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::crew::Crew;
 use super::pending::{Pending, carry_on};
 use super::pool::Pool;
 use super::running::{RunSite, Running};
-use super::worker::{Home, Worker, WorkerFace, work};
-use crate::engine::lock;
+use super::worker::{Worker, WorkerHandle, WorkerHost, work};
+use super::worker_group::WorkerGroup;
 use crate::layer::async_body;
+use crate::run_context::lock;
 use crate::{AsyncBody, Run, TaskContext};
 
 /// The caller's runtime.
@@ -111,10 +111,10 @@ impl SharedRuntime {
 
 pub(super) struct Shared;
 
-impl Home for Shared {
+impl WorkerHost for Shared {
     type Body = AsyncBody;
 
-    fn crew(pool: &Pool) -> &Crew {
+    fn worker_group(pool: &Pool) -> &WorkerGroup {
         &pool.shared
     }
 
@@ -125,9 +125,13 @@ impl Home for Shared {
         }
     }
 
-    fn site(face: &Arc<WorkerFace>, pending: &Arc<Pending<Self>>) -> RunSite {
+    fn adapt(body: AsyncBody) -> AsyncBody {
+        body
+    }
+
+    fn site(worker_handle: &Arc<WorkerHandle>, pending: &Arc<Pending<Self>>) -> RunSite {
         let pending = pending.clone();
-        RunSite::Shared { worker: face.clone(), revive: Box::new(move |running| pending.revive(running)) }
+        RunSite::Shared { worker: worker_handle.clone(), revive: Box::new(move |running| pending.revive(running)) }
     }
 
     fn carry(pending: Arc<Pending<Self>>, running: Arc<Running>, carrier: u64) {
@@ -142,16 +146,16 @@ impl Home for Shared {
 }
 
 /// Starts a worker.
-pub(super) fn spawn(pool: Arc<Pool>, _number: u64) -> io::Result<Arc<WorkerFace>> {
-    let face = Arc::new(WorkerFace::default());
-    if drive(pool, face.clone()) { Ok(face) } else { Err(io::Error::other("the runtime has ended")) }
+pub(super) fn spawn(pool: Arc<Pool>, _number: u64) -> io::Result<Arc<WorkerHandle>> {
+    let worker_handle = Arc::new(WorkerHandle::default());
+    if drive(pool, worker_handle.clone()) { Ok(worker_handle) } else { Err(io::Error::other("the runtime has ended")) }
 }
 
 /// Starts a task that is this worker; returns false if the runtime was shut down.
-pub(super) fn drive(pool: Arc<Pool>, face: Arc<WorkerFace>) -> bool {
+pub(super) fn drive(pool: Arc<Pool>, worker_handle: Arc<WorkerHandle>) -> bool {
     let Some(runtime) = pool.runtime.as_ref().filter(|runtime| !runtime.is_gone()) else { return false };
     let handle = runtime.handle.clone();
-    handle.spawn(work(Worker::<Shared>::new(pool, face)));
+    handle.spawn(work(Worker::<Shared>::new(pool, worker_handle)));
     true
 }
 

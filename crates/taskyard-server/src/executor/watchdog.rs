@@ -16,10 +16,10 @@ use taskyard_core::store::Outcome;
 use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::shared;
-use super::worker::WorkerFace;
+use super::worker::WorkerHandle;
 use crate::ServerConfig;
-use crate::attempt::{Attempt, End, Interrupt, judge};
-use crate::engine::lock;
+use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
+use crate::run_context::lock;
 
 /// Duration after which a poll makes the other slots of its worker count as taken.
 const STALL: Duration = Duration::from_millis(100);
@@ -38,8 +38,8 @@ struct Found {
 pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
     let config = pool.config();
     let mut found = Found { blocked: pool.abandoned_shared.load(Ordering::Acquire), ..Found::default() };
-    for (crew, is_shared) in [(&pool.shared, true), (&pool.local, false)] {
-        let workers = lock(&crew.workers).clone();
+    for (worker_group, is_shared) in [(&pool.shared, true), (&pool.local, false)] {
+        let workers = lock(&worker_group.workers).clone();
         for worker in &workers {
             watch_worker(pool, worker, is_shared, &config, now, &mut found);
         }
@@ -57,8 +57,8 @@ pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
         shared::revive(pool);
     }
     // A wake-up of a worker that was then blocked by another body would leave tasks in the queue.
-    for crew in pool.crews() {
-        crew.stir(pool);
+    for worker_group in pool.worker_groups() {
+        worker_group.stir(pool);
     }
     if pool.blocking.waiting() > 0 {
         pool.blocking.stir(pool);
@@ -74,7 +74,7 @@ fn overstays(
 ) -> Option<fn(&Attempt) -> Outcome> {
     let over = |from: Instant, limit: Duration| now.saturating_duration_since(from) >= limit;
     if attempt.claimed.timeout.is_some_and(|timeout| over(started, timeout.saturating_add(config.timeout_grace))) {
-        return Some(|attempt| judge(attempt, End::TimedOut));
+        return Some(|attempt| resolve_outcome(attempt, End::TimedOut));
     }
     match attempt.interrupted() {
         Some(why @ (Interrupt::Asked | Interrupt::Release)) => {
@@ -91,7 +91,7 @@ fn overstays(
 /// Checks the first poll of a worker's body.
 fn watch_worker(
     pool: &Arc<Pool>,
-    worker: &Arc<WorkerFace>,
+    worker: &Arc<WorkerHandle>,
     is_shared: bool,
     config: &ServerConfig,
     now: Instant,
@@ -133,7 +133,7 @@ fn watch_worker(
 }
 
 /// Abandons a worker's thread.
-fn give_up_worker(pool: &Arc<Pool>, worker: &Arc<WorkerFace>, culprit: &Arc<Attempt>, outcome: Outcome) {
+fn give_up_worker(pool: &Arc<Pool>, worker: &Arc<WorkerHandle>, culprit: &Arc<Attempt>, outcome: Outcome) {
     if !pool.local.remove(worker) {
         return;
     }

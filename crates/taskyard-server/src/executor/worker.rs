@@ -4,7 +4,7 @@
 //! the runtime, with a timer and an entry in the table of running attempts ([`super::pending`]). Ends are passed on in
 //! batches, at most a millisecond after they occur.
 //!
-//! There are two kinds ([`Home`]): workers on the caller's runtime, and worker threads with a runtime of their own.
+//! There are two kinds ([`WorkerHost`]): workers on the caller's runtime, and worker threads with a runtime of their own.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -13,19 +13,19 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use taskyard_core::concurrency_slot::SlotRelease;
 use taskyard_core::failpoint;
-use taskyard_core::rest::SlotRelease;
 use tokio::sync::Notify;
 
 use super::Queued;
-use super::crew::Crew;
 use super::pending::{self, Pending};
 use super::poll_watch::PollWatch;
 use super::pool::Pool;
 use super::running::{RunSite, Running};
-use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
-use crate::engine::{Ended, lock};
-use crate::{BodyResult, Run, TaskContext};
+use super::worker_group::WorkerGroup;
+use crate::attempt::{Attempt, ConcurrencySlot, End, resolve_outcome};
+use crate::run_context::{Ended, lock};
+use crate::{AsyncBody, BodyResult, Run, TaskContext};
 
 /// Maximum number of tasks started in a row before the runtime's other tasks get their turn.
 const ROW_MAX: u32 = 64;
@@ -33,18 +33,21 @@ const ROW_MAX: u32 = 64;
 const ROW_TIME: Duration = Duration::from_millis(1);
 
 /// The kind of a worker: where it and its pending bodies run.
-pub(super) trait Home: Sized + 'static {
+pub(super) trait WorkerHost: Sized + 'static {
     /// The type of its bodies.
     type Body: Future<Output = BodyResult> + Unpin + 'static;
 
     /// Returns the crew of such workers.
-    fn crew(pool: &Pool) -> &Crew;
+    fn worker_group(pool: &Pool) -> &WorkerGroup;
 
     /// Creates a body.
     fn make(run: Run, context: TaskContext) -> Self::Body;
 
+    /// Converts a body that may run anywhere.
+    fn adapt(body: AsyncBody) -> Self::Body;
+
     /// Returns where a pending body of this worker runs.
-    fn site(face: &Arc<WorkerFace>, pending: &Arc<Pending<Self>>) -> RunSite;
+    fn site(worker_handle: &Arc<WorkerHandle>, pending: &Arc<Pending<Self>>) -> RunSite;
 
     /// Starts a task that continues a pending body.
     fn carry(pending: Arc<Pending<Self>>, running: Arc<Running>, carrier: u64);
@@ -73,7 +76,7 @@ impl FirstPolls {
     pub fn hand_over(&self, pool: &Pool) {
         let mut ends = std::mem::take(&mut *lock(&self.ends));
         if !ends.is_empty() {
-            pool.engine.ends.append(&mut ends);
+            pool.run_context.ends.append(&mut ends);
             pool.changed.notify_one();
         }
     }
@@ -81,12 +84,12 @@ impl FirstPolls {
 
 /// The state of a worker that other code can access.
 #[derive(Default)]
-pub(super) struct WorkerFace {
+pub(super) struct WorkerHandle {
     /// The polls of the task that currently is this worker.
     polls: Mutex<Arc<FirstPolls>>,
     tasks: AtomicUsize,
     /// Number of these that wait for other tasks: their slots are free.
-    resting: AtomicUsize,
+    released_slots: AtomicUsize,
     /// Notified when a slot becomes free.
     freed: Notify,
     /// Set while a poll takes long: its slots do not count as free.
@@ -94,18 +97,18 @@ pub(super) struct WorkerFace {
     abandoned: AtomicBool,
 }
 
-impl WorkerFace {
+impl WorkerHandle {
     pub fn tasks(&self) -> usize {
         self.tasks.load(Ordering::Acquire)
     }
 
-    pub fn resting(&self) -> usize {
-        self.resting.load(Ordering::Acquire)
+    pub fn released_slots(&self) -> usize {
+        self.released_slots.load(Ordering::Acquire)
     }
 
     /// Returns the number of tasks that occupy a slot.
     fn seated(&self) -> usize {
-        self.tasks().saturating_sub(self.resting())
+        self.tasks().saturating_sub(self.released_slots())
     }
 
     pub fn take_task(&self) {
@@ -115,7 +118,7 @@ impl WorkerFace {
     /// Frees the slot of an abandoned body, even if it waited for other tasks.
     pub fn give_place_up(&self, attempt: &Attempt) {
         if attempt.forget_rests() {
-            self.resting.fetch_sub(1, Ordering::AcqRel);
+            self.released_slots.fetch_sub(1, Ordering::AcqRel);
         }
         self.task_ended();
     }
@@ -183,101 +186,101 @@ impl WorkerFace {
 /// The state of a worker that only itself accesses.
 pub(super) struct Worker<H> {
     pub pool: Arc<Pool>,
-    pub face: Arc<WorkerFace>,
+    pub worker_handle: Arc<WorkerHandle>,
     slot: Arc<dyn ConcurrencySlot>,
     polls: Arc<FirstPolls>,
     home: PhantomData<fn() -> H>,
 }
 
-impl<H: Home> Worker<H> {
-    pub fn new(pool: Arc<Pool>, face: Arc<WorkerFace>) -> Arc<Self> {
-        let slot = Arc::new(WorkerSlot { pool: pool.clone(), face: face.clone() });
-        let polls = face.polls();
-        Arc::new(Self { pool, face, slot, polls, home: PhantomData })
+impl<H: WorkerHost> Worker<H> {
+    pub fn new(pool: Arc<Pool>, worker_handle: Arc<WorkerHandle>) -> Arc<Self> {
+        let slot = Arc::new(WorkerSlot { pool: pool.clone(), worker_handle: worker_handle.clone() });
+        let polls = worker_handle.polls();
+        Arc::new(Self { pool, worker_handle, slot, polls, home: PhantomData })
     }
 
     /// Clears the stalled state after a poll has ended.
     pub fn goes_on(&self) {
-        if self.face.is_stalled() && self.face.set_stalled(false) {
+        if self.worker_handle.is_stalled() && self.worker_handle.set_stalled(false) {
             self.pool.changed.notify_one();
         }
     }
 
     fn is_leaving(&self) -> bool {
-        self.face.is_abandoned() || self.polls.watch.is_over() || self.pool.is_closing()
+        self.worker_handle.is_abandoned() || self.polls.watch.is_over() || self.pool.is_closing()
     }
 }
 
 /// The concurrency slots of a worker.
 struct WorkerSlot {
     pool: Arc<Pool>,
-    face: Arc<WorkerFace>,
+    worker_handle: Arc<WorkerHandle>,
 }
 
 impl ConcurrencySlot for WorkerSlot {
     fn release(&self, attempt: Arc<Attempt>) -> SlotRelease {
         // A body that waits for several tasks at once still has only one slot.
         if attempt.begin_rest() {
-            self.face.resting.fetch_add(1, Ordering::AcqRel);
-            self.face.freed.notify_one();
+            self.worker_handle.released_slots.fetch_add(1, Ordering::AcqRel);
+            self.worker_handle.freed.notify_one();
             self.pool.changed.notify_one();
         }
-        Box::new(SlotTakenAgain { face: self.face.clone(), attempt })
+        Box::new(SlotTakenAgain { worker_handle: self.worker_handle.clone(), attempt })
     }
 }
 
 /// Re-acquires the slot when it is dropped.
 struct SlotTakenAgain {
-    face: Arc<WorkerFace>,
+    worker_handle: Arc<WorkerHandle>,
     attempt: Arc<Attempt>,
 }
 
 impl Drop for SlotTakenAgain {
     fn drop(&mut self) {
         if self.attempt.end_rest() {
-            self.face.resting.fetch_sub(1, Ordering::AcqRel);
+            self.worker_handle.released_slots.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
 
 /// Removes the worker from its crew when it ends for any reason.
-struct Leave<H: Home>(Arc<Worker<H>>);
+struct Leave<H: WorkerHost>(Arc<Worker<H>>);
 
-impl<H: Home> Drop for Leave<H> {
+impl<H: WorkerHost> Drop for Leave<H> {
     fn drop(&mut self) {
-        let Worker { pool, face, .. } = &*self.0;
+        let Worker { pool, worker_handle, .. } = &*self.0;
         if self.0.polls.watch.is_over() {
             // Another task is this worker now, and the notification of this one was meant for it.
-            face.freed.notify_one();
-            H::crew(pool).line.arrived.notify_last();
+            worker_handle.freed.notify_one();
+            H::worker_group(pool).run_queue.arrived.notify_last();
             return;
         }
-        if face.is_abandoned() {
+        if worker_handle.is_abandoned() {
             // The abandoned thread has returned after all.
             pool.came_back(H::IS_SHARED);
         }
-        H::crew(pool).remove(face);
+        H::worker_group(pool).remove(worker_handle);
         pool.changed.notify_one();
     }
 }
 
 /// The main loop of a worker.
-pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
+pub(super) async fn work<H: WorkerHost>(worker: Arc<Worker<H>>) {
     let _leave = Leave(worker.clone());
     let pool = worker.pool.clone();
-    let crew = H::crew(&pool);
+    let worker_group = H::worker_group(&pool);
     loop {
         start_row(&worker).await;
         if worker.is_leaving() {
             return;
         }
         let config = pool.config();
-        let surplus = crew.is_surplus(&worker.face, config.workers.max(1));
-        if surplus && worker.face.is_idle() {
+        let surplus = worker_group.is_surplus(&worker.worker_handle, config.max_workers.max(1));
+        if surplus && worker.worker_handle.is_idle() {
             return;
         }
-        let full = surplus || worker.face.seated() >= config.concurrency.max(1);
-        let arrived = crew.line.arrived.notified();
+        let full = surplus || worker.worker_handle.seated() >= config.concurrency.max(1);
+        let arrived = worker_group.run_queue.arrived.notified();
         tokio::pin!(arrived);
         // From here on an arrival is not missed; earlier ones are found by checking the queue.
         arrived.as_mut().enable();
@@ -287,16 +290,16 @@ pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
         if worker.is_leaving() {
             return;
         }
-        if !full && crew.line.len() > 0 {
+        if !full && worker_group.run_queue.len() > 0 {
             continue;
         }
-        let idle = worker.face.is_idle();
+        let idle = worker.worker_handle.is_idle();
         tokio::select! {
             () = &mut arrived, if !full => {}
-            () = worker.face.freed.notified() => {}
+            () = worker.worker_handle.freed.notified() => {}
             () = &mut closed => return,
             () = tokio::time::sleep(config.worker_idle_timeout), if idle => {
-                if crew.may_leave(&worker.face, config.workers_min) {
+                if worker_group.may_leave(&worker.worker_handle, config.workers_min) {
                     return;
                 }
             }
@@ -305,23 +308,23 @@ pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
 }
 
 /// Starts tasks while there are free slots and tasks, and lets the runtime's other tasks run in between.
-async fn start_row<H: Home>(worker: &Arc<Worker<H>>) {
+async fn start_row<H: WorkerHost>(worker: &Arc<Worker<H>>) {
     let pool = &worker.pool;
-    let crew = H::crew(pool);
+    let worker_group = H::worker_group(pool);
     let config = pool.config();
     let concurrency = config.concurrency.max(1);
-    if crew.is_surplus(&worker.face, config.workers.max(1)) {
+    if worker_group.is_surplus(&worker.worker_handle, config.max_workers.max(1)) {
         return;
     }
     let (mut began, mut count, mut ended) = (None, 0, 0);
     let mut spent = Duration::ZERO;
     let mut last = Instant::now();
-    while worker.face.seated() < concurrency && !worker.is_leaving() {
-        let Some(queued) = crew.pop(pool, &worker.face) else { break };
+    while worker.worker_handle.seated() < concurrency && !worker.is_leaving() {
+        let Some(queued) = worker_group.pop(pool, &worker.worker_handle) else { break };
         let Some(at_once) = start(worker, queued).await else { break };
         let now = Instant::now();
         if at_once {
-            worker.face.tasks.fetch_sub(1, Ordering::AcqRel);
+            worker.worker_handle.tasks.fetch_sub(1, Ordering::AcqRel);
             spent += now - last;
             ended += 1;
         }
@@ -354,22 +357,23 @@ async fn give_way() {
     .await;
 }
 
-fn hand_over<H: Home>(worker: &Worker<H>, spent: Duration, ended: u32) {
+fn hand_over<H: WorkerHost>(worker: &Worker<H>, spent: Duration, ended: u32) {
     if ended > 0 {
-        H::crew(&worker.pool).pace.note(spent, ended);
+        H::worker_group(&worker.pool).throughput.note(spent, ended);
         worker.polls.hand_over(&worker.pool);
     }
 }
 
 /// Creates a body and polls it once. Returns true if it ended at once; `None` if another task is this worker by now.
-async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued) -> Option<bool> {
+async fn start<H: WorkerHost>(worker: &Arc<Worker<H>>, queued: Queued) -> Option<bool> {
     let polls = &worker.polls;
     let run = queued.function().run;
     if !polls.watch.begin() {
-        H::crew(&worker.pool).line.put_back(queued, || worker.face.task_ended());
+        H::worker_group(&worker.pool).run_queue.put_back(queued, || worker.worker_handle.task_ended());
         return None;
     }
-    let attempt = Attempt::with_slot(worker.slot.clone(), queued.claimed, queued.claim, worker.pool.engine.clone());
+    let attempt =
+        Attempt::with_slot(worker.slot.clone(), queued.claimed, queued.claim, worker.pool.run_context.clone());
     *lock(&polls.current) = Some(attempt.clone());
     failpoint!("body", Before);
     let first = std::future::poll_fn(|cx| {
@@ -401,8 +405,16 @@ async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued) -> Option<bool>
             return Some(false);
         }
     };
-    if let Some(ended) = attempt.conclude(judge(&attempt, end)) {
-        lock(&polls.ends).push(ended);
+    match attempt.after_body(end) {
+        Ok(end) => {
+            if let Some(ended) = attempt.conclude(resolve_outcome(&attempt, end)) {
+                lock(&polls.ends).push(ended);
+            }
+            Some(true)
+        }
+        Err(settling) => {
+            pending::adopt(worker, attempt, H::adapt(settling));
+            Some(false)
+        }
     }
-    Some(true)
 }

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::claim::Got;
-use super::trail::Trail;
+use super::cursor_state::CursorState;
 use super::{Fetcher, RECHECK};
 use crate::state::Phase;
 
@@ -25,7 +25,7 @@ impl Fetcher {
             self.dispatch(claim, reply.tasks, |_| true);
             self.until_idle().await;
         }
-        self.trails.iter_mut().for_each(Trail::reset);
+        self.cursor_states.iter_mut().for_each(CursorState::reset);
         self.hungry |= ran;
         if !ran {
             // Another server took it, or its queue is at its limit: do not claim again at once.
@@ -48,9 +48,9 @@ impl Fetcher {
             if !self.state.may_claim() {
                 return false;
             }
-            let figures = self.state.figures();
+            let stats = self.state.stats();
             // A task that waits for another may wait for one that is still to be claimed.
-            if figures.running - figures.resting.min(figures.running) + figures.unstarted == 0 {
+            if stats.running - stats.released_slots.min(stats.running) + stats.unstarted == 0 {
                 return true;
             }
             tokio::select! {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use taskyard_core::failpoint;
-use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest};
+use taskyard_core::store::{ClaimCursor, ClaimReply, ClaimRequest};
 use taskyard_core::{ClaimId, Error};
 
 use super::Fetcher;
@@ -32,7 +32,7 @@ impl Fetcher {
         queues: Option<Vec<String>>,
         limit: usize,
         alone: bool,
-        place: Option<ClaimPlace>,
+        cursor: Option<ClaimCursor>,
     ) -> Got {
         let state = &self.state;
         let request = ClaimRequest {
@@ -42,7 +42,7 @@ impl Fetcher {
             queues,
             limit,
             alone,
-            place,
+            cursor,
         };
         state.claims.begin(request.claim);
         let got = self.ask(&request).await;

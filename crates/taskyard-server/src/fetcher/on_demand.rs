@@ -19,16 +19,16 @@ const LOOKS_APART: Duration = Duration::from_millis(5);
 
 /// A message of a child process about the tasks that it takes.
 #[derive(Debug)]
-pub(crate) enum Word {
+pub(crate) enum DemandMessage {
     /// Requests tasks.
-    Wants(Wanted),
+    Wants(TakeRequest),
     /// Withdraws the request of this name.
     Waives((u64, u64)),
 }
 
 /// A request for tasks.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct TakeRequest {
     /// The child, and the number that it gave to the request.
     pub name: (u64, u64),
     /// Maximum number of tasks.
@@ -43,7 +43,7 @@ pub(crate) struct Wanted {
     pub reply: oneshot::Sender<Vec<TaskId>>,
 }
 
-impl Wanted {
+impl TakeRequest {
     fn is_over(&self, now: Instant) -> bool {
         self.has_looked && self.until <= now
     }
@@ -52,34 +52,34 @@ impl Wanted {
 impl Fetcher {
     /// Runs until the server stops.
     pub async fn run_on_demand(mut self) {
-        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut requests: Vec<TakeRequest> = Vec::new();
         // Set while a task that must run alone is known to wait; cleared by the next claim.
         let mut alone = false;
         // Starts the child before the first request arrives.
         self.executor().watch(Instant::now());
         while self.state.phase() == Phase::Running {
-            self.listen(&mut wanted);
-            if self.hungry || wanted.iter().any(|one| !one.has_looked) {
+            self.listen(&mut requests);
+            if self.hungry || requests.iter().any(|one| !one.has_looked) {
                 self.hungry = false;
-                if !wanted.is_empty() {
-                    alone = self.serve(&mut wanted).await;
+                if !requests.is_empty() {
+                    alone = self.serve(&mut requests).await;
                 }
             }
             let now = Instant::now();
-            for over in wanted.extract_if(.., |one| one.is_over(now)) {
+            for over in requests.extract_if(.., |one| one.is_over(now)) {
                 let _ = over.reply.send(Vec::new());
             }
-            self.wait_for_askers(&wanted, alone).await;
+            self.wait_for_askers(&requests, alone).await;
         }
     }
 
     /// Processes the messages in their order, so that a withdrawn request does not take what a later one asked for.
-    fn listen(&self, wanted: &mut Vec<Wanted>) {
-        for word in self.state.engine.wanted.take() {
+    fn listen(&self, requests: &mut Vec<TakeRequest>) {
+        for word in self.state.run_context.demand.take() {
             match word {
-                Word::Wants(one) => wanted.push(one),
-                Word::Waives(name) => {
-                    for waived in wanted.extract_if(.., |one| one.name == name) {
+                DemandMessage::Wants(one) => requests.push(one),
+                DemandMessage::Waives(name) => {
+                    for waived in requests.extract_if(.., |one| one.name == name) {
                         let _ = waived.reply.send(Vec::new());
                     }
                 }
@@ -88,35 +88,35 @@ impl Fetcher {
     }
 
     /// Claims once for all requests. Returns true if a task waits that must run alone.
-    async fn serve(&mut self, wanted: &mut Vec<Wanted>) -> bool {
+    async fn serve(&mut self, requests: &mut Vec<TakeRequest>) -> bool {
         self.work.take();
         self.asked.mark_unchanged();
         self.written.mark_unchanged();
         self.looked = Instant::now();
         let mut alone = false;
         let mut groups: Vec<Option<Vec<String>>> = Vec::new();
-        for one in wanted.iter_mut() {
+        for one in requests.iter_mut() {
             if !groups.contains(&one.queues) {
                 groups.push(one.queues.clone());
             }
         }
         for queues in groups {
             // Requests that arrive during the claim are served by another one.
-            for one in wanted.iter_mut().filter(|one| one.queues == queues) {
+            for one in requests.iter_mut().filter(|one| one.queues == queues) {
                 one.has_looked = true;
             }
             // Nothing is claimed while the lease is in doubt; requests that may wait do so.
             if self.state.may_claim() && self.has_capacity() && !self.runs_alone() {
-                let limit: usize = wanted.iter().filter(|one| one.queues == queues).map(|one| one.limit.max(1)).sum();
+                let limit: usize = requests.iter().filter(|one| one.queues == queues).map(|one| one.limit.max(1)).sum();
                 let limit = limit.min(self.state.config().claim_max.max(1));
-                alone |= self.give_out(wanted, &queues, limit).await;
+                alone |= self.give_out(requests, &queues, limit).await;
             }
         }
         alone
     }
 
     /// Claims for the requests on these queues. Returns true if a task waits that must run alone.
-    async fn give_out(&mut self, wanted: &mut Vec<Wanted>, queues: &Option<Vec<String>>, limit: usize) -> bool {
+    async fn give_out(&mut self, requests: &mut Vec<TakeRequest>, queues: &Option<Vec<String>>, limit: usize) -> bool {
         let served = queues.clone().or_else(|| self.state.config().queues.clone());
         let (claim, reply) = match self.claim(served.clone(), limit, false, None).await {
             Got::Reply { claim, reply } => (claim, reply),
@@ -127,16 +127,16 @@ impl Fetcher {
             Got::Nothing => return false,
         };
         // A request withdrawn during the claim receives nothing; its tasks may go to another one.
-        self.listen(wanted);
+        self.listen(requests);
         let waits_alone = reply.alone_waiting;
         let nothing = reply.tasks.is_empty();
-        self.hand(wanted, queues, claim, reply.tasks);
+        self.assign(requests, queues, claim, reply.tasks);
         if !waits_alone || !nothing || self.is_busy() {
             return waits_alone;
         }
         self.until_written().await;
         match self.claim(served, 1, true, None).await {
-            Got::Reply { claim, reply } => self.hand(wanted, queues, claim, reply.tasks),
+            Got::Reply { claim, reply } => self.assign(requests, queues, claim, reply.tasks),
             Got::Dead => self.state.beat_now.notify_one(),
             Got::Nothing => {}
         }
@@ -144,11 +144,17 @@ impl Fetcher {
     }
 
     /// Dispatches the claimed tasks and replies to the requests. Tasks that no request takes any more are released.
-    fn hand(&self, wanted: &mut Vec<Wanted>, queues: &Option<Vec<String>>, claim: ClaimId, tasks: Vec<Claimed>) {
+    fn assign(
+        &self,
+        requests: &mut Vec<TakeRequest>,
+        queues: &Option<Vec<String>>,
+        claim: ClaimId,
+        tasks: Vec<Claimed>,
+    ) {
         let mut left: Vec<TaskId> = tasks.iter().filter(|task| !task.expired).map(|task| task.id).collect();
         while !left.is_empty() {
-            let Some(place) = wanted.iter().position(|one| one.queues == *queues) else { break };
-            let one = wanted.remove(place);
+            let Some(place) = requests.iter().position(|one| one.queues == *queues) else { break };
+            let one = requests.remove(place);
             let rest = left.split_off(one.limit.max(1).min(left.len()));
             // The reply cannot overtake the tasks that it names: it is sent on this thread, after the dispatch.
             left = match one.reply.send(left) {
@@ -160,8 +166,8 @@ impl Fetcher {
     }
 
     fn is_busy(&self) -> bool {
-        let figures = self.state.figures();
-        figures.running + figures.unstarted > 0
+        let stats = self.state.stats();
+        stats.running + stats.unstarted > 0
     }
 
     /// Returns true if a running task of this server must run alone.
@@ -170,21 +176,22 @@ impl Fetcher {
     }
 
     /// Waits until a claim may be worthwhile.
-    async fn wait_for_askers(&mut self, wanted: &[Wanted], alone: bool) {
+    async fn wait_for_askers(&mut self, requests: &[TakeRequest], alone: bool) {
         let (state, executor) = (self.state.clone(), self.executor);
         let config = state.config();
         let hears = state.store.hears_others() && config.use_notify;
-        let poll = crate::backoff::jittered(if hears { config.fallback_poll } else { config.poll });
+        let poll =
+            crate::backoff::jittered(if hears { config.fallback_polling_interval } else { config.polling_interval });
         let now = Instant::now();
-        let first = wanted.iter().map(|one| one.until.saturating_duration_since(now)).min();
-        let waits = !wanted.is_empty();
+        let first = requests.iter().map(|one| one.until.saturating_duration_since(now)).min();
+        let waits = !requests.is_empty();
         let patience = first.unwrap_or(poll).min(poll).max(Duration::from_millis(1));
         let polled = self.looked + poll <= now + patience;
         tokio::select! {
-            () = state.engine.wanted.filled() => {}
+            () = state.run_context.demand.filled() => {}
             () = tokio::time::sleep(patience) => self.hungry |= polled,
             () = state.reached(Phase::Draining) => {}
-            () = self.work.heard(), if waits => self.look_soon().await,
+            () = self.work.notified(), if waits => self.look_soon().await,
             _ = self.asked.changed(), if waits => self.look_soon().await,
             _ = self.settings.changed(), if waits => self.look_soon().await,
             _ = self.lease.changed() => self.hungry |= *state.lease.borrow() == Lease::Good,

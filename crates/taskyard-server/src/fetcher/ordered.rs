@@ -18,8 +18,8 @@ struct Taken {
 
 impl Fetcher {
     /// Fills the capacity from the queues in their order.
-    pub(super) async fn look_in_order(&mut self, config: &ServerConfig, queues: &[String], room: usize) {
-        let mut left = room;
+    pub(super) async fn look_in_order(&mut self, config: &ServerConfig, queues: &[String], capacity: usize) {
+        let mut left = capacity;
         let mut dry = vec![false; queues.len()];
         let mut alone = None;
         while left > 0 && dry.iter().any(|dry| !dry) {
@@ -50,13 +50,13 @@ impl Fetcher {
     async fn take(&mut self, at: usize, queue: &str, share: usize) -> Option<Taken> {
         let mut sum = Taken { count: 0, alone_waiting: false };
         while sum.count < share {
-            let place = self.trails[at].place();
-            match self.claim_at(at, Some(vec![queue.to_owned()]), share - sum.count, place).await {
+            let cursor = self.cursor_states[at].cursor();
+            match self.claim_at(at, Some(vec![queue.to_owned()]), share - sum.count, cursor).await {
                 Got::Reply { claim, reply } => {
                     sum.count += reply.tasks.len();
                     sum.alone_waiting = reply.alone_waiting;
                     self.dispatch(claim, reply.tasks, |_| true);
-                    if sum.count < share && place.is_none() {
+                    if sum.count < share && cursor.is_none() {
                         break;
                     }
                 }

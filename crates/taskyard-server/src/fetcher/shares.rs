@@ -9,12 +9,12 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Distributes `room` slots among the queues that are not dry, and returns the share of each queue.
-    pub fn deal(&mut self, order: &QueueOrder, room: usize, dry: &[bool]) -> Vec<usize> {
+    /// Distributes `capacity` slots among the queues that are not dry, and returns the share of each queue.
+    pub fn deal(&mut self, order: &QueueOrder, capacity: usize, dry: &[bool]) -> Vec<usize> {
         let mut shares = vec![0; dry.len()];
         let QueueOrder::Weights(weights) = order else {
             if let Some(first) = dry.iter().position(|dry| !dry) {
-                shares[first] = room;
+                shares[first] = capacity;
             }
             return shares;
         };
@@ -27,11 +27,11 @@ impl Shares {
         }
         // Whole rounds at once, the rest one by one: each slot goes to the queue that is owed most, which then owes a
         // round to the others. After a whole round the debts are as they were before it.
-        let rounds = room / usize::try_from(sum).unwrap_or(usize::MAX);
+        let rounds = capacity / usize::try_from(sum).unwrap_or(usize::MAX);
         for at in &wet {
             shares[*at] = rounds * usize::try_from(weight(*at)).unwrap_or(0);
         }
-        for _ in shares.iter().sum::<usize>()..room {
+        for _ in shares.iter().sum::<usize>()..capacity {
             for at in &wet {
                 self.owed[*at] += weight(*at);
             }
@@ -69,11 +69,11 @@ mod tests {
     #[test]
     fn weights_come_out_right_for_any_room() {
         let order = QueueOrder::Weights(vec![5, 3, 1]);
-        for room in [1, 2, 3, 7, 9, 10, 100, 1_000] {
+        for capacity in [1, 2, 3, 7, 9, 10, 100, 1_000] {
             let mut shares = Shares::default();
-            let deals: Vec<_> = (0..9 * 10).map(|_| shares.deal(&order, room, &[false; 3])).collect();
-            assert!(deals.iter().all(|deal| deal.iter().sum::<usize>() == room), "no place is left");
-            assert_eq!(sum(&deals), [50 * room, 30 * room, 10 * room], "room {room}");
+            let deals: Vec<_> = (0..9 * 10).map(|_| shares.deal(&order, capacity, &[false; 3])).collect();
+            assert!(deals.iter().all(|deal| deal.iter().sum::<usize>() == capacity), "no place is left");
+            assert_eq!(sum(&deals), [50 * capacity, 30 * capacity, 10 * capacity], "room {capacity}");
         }
     }
 

@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::drive::{drive, passed};
-use crate::attempt::{Attempt, End, Interrupt, judge};
-use crate::engine::{Ended, Engine};
+use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
 use crate::heartbeat::newcomer;
+use crate::run_context::{Ended, RunContext};
 use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason, recorder, references};
 
 /// Long enough for any test.
@@ -45,6 +45,7 @@ pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Ar
     registry.check_kinds()?;
     let registry = registry.without_skipped();
     crate::panics::watch_places();
+    crate::task_context::install();
     let caller = Handle::try_current().ok();
     let (send, receive) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("taskyard-drain".into()).spawn(move || {
@@ -67,7 +68,7 @@ fn refused(error: &std::io::Error) -> Error {
 }
 
 struct Drain {
-    engine: Arc<Engine>,
+    run_context: Arc<RunContext>,
     store: Arc<dyn Store>,
     server: ServerId,
     client: Client,
@@ -81,13 +82,14 @@ struct Drain {
 async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>, caller: Option<Handle>) -> Result<usize> {
     let config = ServerConfig { name: "drain".into(), lease: LEASE, ..ServerConfig::default() };
     let server = ServerId::generate();
-    let engine = Engine::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client.clone()));
-    store.server_enter(&newcomer(server, &engine.settings.get(), engine.serves())).await?;
-    engine.hook_tasks.run_on(caller.clone());
-    let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
-    let mut drain = Drain { engine, store, server, client, caller, running: HashMap::new(), ran: 0, refused: None };
+    let run_context = RunContext::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client.clone()));
+    store.server_enter(&newcomer(server, &run_context.settings.get(), run_context.serves())).await?;
+    run_context.hook_tasks.run_on(caller.clone());
+    let records = tokio::task::spawn_local(recorder::run(run_context.clone(), store.clone()));
+    let mut drain =
+        Drain { run_context, store, server, client, caller, running: HashMap::new(), ran: 0, refused: None };
     let ran = drain.run_all().await;
-    drain.engine.hook_tasks.until_none().await;
+    drain.run_context.hook_tasks.until_none().await;
     records.abort();
     drain.store.server_leave(server).await?;
     ran
@@ -95,24 +97,24 @@ async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>, cal
 
 impl Drain {
     async fn run_out(&mut self) -> Result<usize> {
-        let mut signal = self.store.bells().signal.listen();
+        let mut signal = self.store.notifications().signal.listen();
         loop {
             // Tasks added by tasks are part of the queue.
             self.client.flush().await?;
             self.upkeep().await?;
-            let room = if self.refused.is_some() { 0 } else { AT_ONCE - self.running.len().min(AT_ONCE) };
-            let (claim, mut tasks, alone_waiting) = self.claim(room, false).await?;
+            let capacity = if self.refused.is_some() { 0 } else { AT_ONCE - self.running.len().min(AT_ONCE) };
+            let (claim, mut tasks, alone_waiting) = self.claim(capacity, false).await?;
             if tasks.is_empty() && self.running.is_empty() && alone_waiting {
                 let (claim, alone, _) = self.claim(1, true).await?;
                 self.start(claim, alone);
-            } else if tasks.is_empty() && self.running.is_empty() && self.engine.ends.len() == 0 {
+            } else if tasks.is_empty() && self.running.is_empty() && self.run_context.ends.len() == 0 {
                 return self.refused.take().map_or(Ok(self.ran), Err);
             }
             self.start(claim, std::mem::take(&mut tasks));
             if !self.running.is_empty() {
                 tokio::select! {
-                    () = self.engine.ends.filled() => {}
-                    () = signal.heard() => self.pass_signals_on().await?,
+                    () = self.run_context.ends.filled() => {}
+                    () = signal.notified() => self.pass_signals_on().await?,
                     () = tokio::time::sleep(LOOK) => {}
                 }
             }
@@ -133,8 +135,8 @@ impl Drain {
     /// Calls the dead-letter hooks and returns the number of dead letters.
     async fn tell_deaths(&self) -> Result<usize> {
         let mut told = 0;
-        let hooks = self.engine.registry.death_hooks();
-        let namespace = self.engine.registry.namespace().cloned();
+        let hooks = self.run_context.registry.death_hooks();
+        let namespace = self.run_context.registry.namespace().cloned();
         let request = DeadTake { server: self.server, runtime: Runtime::Rust, queues: None, namespace, limit: AT_ONCE };
         while !hooks.is_empty() {
             let ids = self.store.dead_take(&request).await?;
@@ -142,7 +144,7 @@ impl Drain {
                 break;
             }
             for dead in self.store.get(&ids).await?.iter().flatten() {
-                hooks.tell(dead).await;
+                hooks.call(dead).await;
             }
             self.store.dead_told(self.server, &ids, true).await?;
             told += ids.len();
@@ -170,20 +172,20 @@ impl Drain {
             queues: None,
             limit,
             alone,
-            place: None,
+            cursor: None,
         };
         let reply = self.store.claim(&request).await?;
         if reply.passed_over && reply.tasks.is_empty() && self.running.is_empty() {
             return Err(Error::Locked("a task that could run".into()));
         }
-        let max = self.engine.limits().arguments_filled_bytes_max;
+        let max = self.run_context.limits().arguments_filled_bytes_max;
         let mut tasks = Vec::with_capacity(reply.tasks.len());
         for mut claimed in reply.tasks {
             if references::has_references(&claimed) {
                 match references::fill(self.store.as_ref(), &mut claimed, max).await {
                     Err(error @ Error::OverLimit { .. }) => {
                         let failure = Failure::new("OverLimit", error.to_string());
-                        Attempt::new(claimed, claim, self.engine.clone()).end(Outcome::Failed(failure));
+                        Attempt::new(claimed, claim, self.run_context.clone()).end(Outcome::Failed(failure));
                         continue;
                     }
                     filled => filled?,
@@ -196,12 +198,12 @@ impl Drain {
 
     fn start(&mut self, claim: ClaimId, tasks: Vec<Claimed>) {
         for claimed in tasks {
-            let attempt = Attempt::new(claimed, claim, self.engine.clone());
+            let attempt = Attempt::new(claimed, claim, self.run_context.clone());
             let kind = &attempt.claimed.kind;
             if attempt.claimed.expired {
                 attempt.end(Outcome::Expired);
-            } else if let Some(def) = self.engine.registry.get(kind) {
-                if let Err(error) = self.engine.registry.check_state(def) {
+            } else if let Some(def) = self.run_context.registry.get(kind) {
+                if let Err(error) = self.run_context.registry.check_state(def) {
                     self.refused = Some(error);
                     attempt.end(Outcome::Released);
                     continue;
@@ -210,7 +212,7 @@ impl Drain {
                 self.ran += 1;
                 tokio::task::spawn_local(one(attempt, def.run, self.caller.clone()));
             } else {
-                let (reason, build) = (parked_reason(kind), self.engine.rust_build.clone());
+                let (reason, build) = (parked_reason(kind), self.run_context.rust_build.clone());
                 attempt.end(Outcome::Refused { reason, build });
             }
         }
@@ -234,7 +236,7 @@ impl Drain {
     }
 
     async fn write(&mut self) -> Result<()> {
-        let mut ends: Vec<Ended> = self.engine.ends.take();
+        let mut ends: Vec<Ended> = self.run_context.ends.take();
         ends.sort_unstable_by_key(|ended| ended.finish.id);
         if ends.is_empty() {
             return Ok(());
@@ -291,5 +293,5 @@ async fn one(attempt: Arc<Attempt>, run: Run, caller: Option<Handle>) {
         }
         _ => drive(&attempt, run, limit).await,
     };
-    attempt.end(judge(&attempt, end));
+    attempt.end(resolve_outcome(&attempt, end));
 }

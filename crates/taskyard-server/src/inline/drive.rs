@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::attempt::{Attempt, End};
-use crate::layer::{async_body, blocking_body, local_body};
+use crate::layer::{async_body, blocking_body, local_body, settled_on_thread};
 use crate::{BodyResult, LocalBody, Run, TaskContext};
 
 /// Returns after `limit`; never without a limit.
@@ -33,7 +33,8 @@ pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Durati
             let (inner, handle) = (attempt.clone(), tokio::runtime::Handle::try_current().ok());
             on_thread("taskyard-inline", move || {
                 let _runtime = handle.as_ref().map(tokio::runtime::Handle::enter);
-                inner.run(|| blocking_body(call, TaskContext(inner.clone()))).map_or_else(End::Panicked, End::Returned)
+                let ended = inner.run(|| blocking_body(call, TaskContext(inner.clone())));
+                settled_on_thread(&inner, ended.map_or_else(End::Panicked, End::Returned))
             })
             .await
         }
@@ -70,7 +71,12 @@ where
     tokio::select! {
         biased;
         why = attempt.until_interrupted() => End::Interrupted(why),
-        end = polled => end,
+        end = async {
+            match attempt.after_body(polled.await) {
+                Ok(end) => end,
+                Err(settling) => End::Returned(settling.await),
+            }
+        } => end,
         () = passed(limit) => End::TimedOut,
     }
 }

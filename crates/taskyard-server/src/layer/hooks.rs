@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::{TaskService, body_of};
-use crate::attempt::{End, judge};
-use crate::hooks::TELL_MAX;
+use crate::attempt::{End, resolve_outcome};
+use crate::hooks::DELIVERY_MAX;
 use crate::{BodyResult, TaskContext, TaskError, TaskFailure, panics};
 
 /// The end of a run of a body.
@@ -73,8 +73,8 @@ impl RunHooks {
 
 /// Runs the body of an attempt, in its layers, with the hooks around it.
 pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> BodyResult {
-    let hooks = context.0.engine.registry.run_hooks().clone();
-    let mut telling = Telling { hooks: hooks.after, next: 0, context: context.clone(), end: BodyEnd::Interrupted };
+    let hooks = context.0.run_context.registry.run_hooks().clone();
+    let mut calls = PostRunCalls { hooks: hooks.after, next: 0, context: context.clone(), end: BodyEnd::Interrupted };
     let result = catching(async {
         for hook in &hooks.before {
             hook(context.clone()).await?;
@@ -85,27 +85,28 @@ pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> Bo
         }
     })
     .await;
-    if telling.hooks.is_empty() {
+    if calls.hooks.is_empty() {
         return result;
     }
-    telling.end = match &result {
+    let result = context.0.settled(result).await;
+    calls.end = match &result {
         Ok(result) => BodyEnd::Returned(result.as_slice().into()),
         Err(error) => BodyEnd::Failed(error.clone().into_error()),
     };
-    if context.0.engine.store.is_some() {
-        context.0.end(judge(&context.0, End::Returned(result)));
-        telling.tell().await;
+    if context.0.run_context.store.is_some() {
+        context.0.end(resolve_outcome(&context.0, End::Returned(result)));
+        calls.run().await;
         // The attempt is decided, so this value is ignored.
         return Ok(Vec::new());
     }
-    telling.tell().await;
+    calls.run().await;
     result
 }
 
 /// Runs the body itself; a panic is returned as an error to the layers and hooks.
 pub(super) async fn body(context: TaskContext) -> BodyResult {
     let kind = context.kind();
-    let def = context.0.engine.registry.get(kind);
+    let def = context.0.run_context.registry.get(kind);
     let def = def.ok_or_else(|| TaskError::fail(format!("no function of kind `{kind}` is registered")))?;
     catching(async { body_of(def.run, context).await }).await
 }
@@ -122,16 +123,16 @@ async fn catching<T>(body: impl Future<Output = Result<T, TaskError>>) -> Result
 
 /// The hooks that are still to be called after a run. Those that are left when it is dropped are called in a task on
 /// the application's runtime.
-struct Telling {
+struct PostRunCalls {
     hooks: Vec<PostRun>,
     next: usize,
     context: TaskContext,
     end: BodyEnd,
 }
 
-impl Telling {
+impl PostRunCalls {
     /// Calls the hooks. One that fails or panics is logged, and the others are still called.
-    async fn tell(&mut self) {
+    async fn run(&mut self) {
         while let Some(hook) = self.hooks.get(self.next) {
             self.next += 1;
             let calling = catching(async { hook(self.context.clone(), self.end.clone()).await });
@@ -142,7 +143,7 @@ impl Telling {
     }
 }
 
-impl Drop for Telling {
+impl Drop for PostRunCalls {
     fn drop(&mut self) {
         if self.next >= self.hooks.len() {
             return;
@@ -153,8 +154,8 @@ impl Drop for Telling {
             context: self.context.clone(),
             end: self.end.clone(),
         };
-        self.context.0.engine.hook_tasks.spawn(async move {
-            if tokio::time::timeout(TELL_MAX, rest.tell()).await.is_err() {
+        self.context.0.run_context.hook_tasks.spawn(async move {
+            if tokio::time::timeout(DELIVERY_MAX, rest.run()).await.is_err() {
                 tracing::error!(task = %rest.context.id(), "hooks after a task's run take over a minute; they are dropped");
             }
             // Prevents the drop from spawning another task.
@@ -179,7 +180,7 @@ impl HookTasks {
         }
     }
 
-    fn spawn(&self, telling: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, calls: impl Future<Output = ()> + Send + 'static) {
         struct Counted(Arc<AtomicUsize>, Arc<Notify>);
         impl Drop for Counted {
             fn drop(&mut self) {
@@ -195,7 +196,7 @@ impl HookTasks {
         let counted = Counted(self.count.clone(), self.ended.clone());
         runtime.spawn(async move {
             let _counted = counted;
-            telling.await;
+            calls.await;
         });
     }
 

@@ -63,22 +63,22 @@ impl ServerStatus {
 }
 
 pub(super) fn status(state: &State) -> ServerStatus {
-    let (figures, counters, config) = (state.figures(), &state.counters, state.config());
+    let (stats, counters, config) = (state.stats(), &state.counters, state.config());
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     ServerStatus {
         id: state.id(),
         name: config.name.clone(),
         claiming: state.may_claim() && *state.lease.borrow() == Lease::Good,
         stopping: state.phase() > Phase::Running,
-        workers_max: config.workers,
-        workers_active: figures.workers_active,
-        workers_idle: figures.workers_idle,
-        tasks_running: figures.running,
-        tasks_unstarted: figures.unstarted,
+        workers_max: config.max_workers,
+        workers_active: stats.workers_active,
+        workers_idle: stats.workers_idle,
+        tasks_running: stats.running,
+        tasks_unstarted: stats.unstarted,
         ends_unwritten: state.unwritten(),
         ends_held: counters.held.load(Ordering::Acquire),
-        threads_abandoned: figures.abandoned,
-        questions_open: figures.questions,
+        threads_abandoned: stats.abandoned,
+        questions_open: stats.questions,
         ended_by_state: std::array::from_fn(|index| read(&counters.by_state[index])),
         ends_lost: read(&counters.lost),
         claims: read(&counters.claims),

@@ -13,9 +13,10 @@ pub(super) fn current() -> Option<TaskContext> {
     CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
 }
 
-/// Makes a body that waits for another task release its concurrency slot.
-pub(crate) fn install_slots() {
-    taskyard_core::rest::install(|| current()?.0.release_slot());
+/// Makes a body that waits for another task release its concurrency slot, and the end of an attempt wait for its body's additions.
+pub(crate) fn install() {
+    taskyard_core::concurrency_slot::install(|| current()?.0.release_slot());
+    taskyard_core::client::additions::install(|| Some(current()?.0.additions()));
 }
 
 /// Restores the previous attempt when it is dropped.

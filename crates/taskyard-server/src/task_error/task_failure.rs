@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::{CAUSES_MAX, TaskError, Wish};
+use super::{CAUSES_MAX, RetryDirective, TaskError};
 
 /// A [`TaskError`] that implements `std::error::Error`, so that `?` accepts it in functions that return
 /// `anyhow::Error`, `Box<dyn Error>` or similar types; created by [`TaskError::into_error`]. A body that returns it,
@@ -44,13 +44,13 @@ impl TaskFailure {
     /// Returns true if the error requests a later run at no cost ([`TaskError::snooze`]); it is not a failure.
     #[must_use]
     pub fn is_snooze(&self) -> bool {
-        matches!(self.0.0.wish, Wish::Snooze(_))
+        matches!(self.0.0.directive, RetryDirective::Snooze(_))
     }
 
     /// Returns true if the body ended because of a cancellation; it is not a failure.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.0.wish == Wish::Cancelled
+        self.0.0.directive == RetryDirective::Cancelled
     }
 
     /// Returns the carried error of the first failure among this error and its causes.

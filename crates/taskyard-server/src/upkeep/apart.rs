@@ -13,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(10);
 const PASSED_BY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(state: &State) {
-    let mut settings = state.engine.settings.watch();
+    let mut settings = state.run_context.settings.watch();
     let mut backoff = Backoff::default();
     loop {
         let queues = settings.borrow_and_update().queues.clone();

@@ -12,7 +12,7 @@ use taskyard_core::{Result, ServerId, TaskId, TaskRecord, TaskState};
 
 use crate::backoff::{Backoff, jittered};
 use crate::executor::Executor;
-use crate::hooks::Heard;
+use crate::hooks::DeliveryResult;
 use crate::state::{Phase, State};
 
 /// Maximum number of dead letters taken at once: those that one server has taken, no other delivers.
@@ -29,16 +29,16 @@ const LOOK_SHARE: u32 = 20;
 
 /// Runs until the server stops.
 pub(crate) async fn run(state: std::sync::Arc<State>) {
-    let mut finished = state.store.bells().finished.listen();
+    let mut finished = state.store.notifications().finished.listen();
     loop {
         finished.take();
         let cost = tell_all(&state, || state.phase() == Phase::Running, false).await;
         let pause = async {
             tokio::time::sleep(GAP.max(cost * LOOK_SHARE)).await;
             tokio::select! {
-                () = finished.heard() => {}
+                () = finished.notified() => {}
                 // Another server may have died during a delivery, which is known after this time at the earliest.
-                () = tokio::time::sleep(jittered(state.config().scan)) => {}
+                () = tokio::time::sleep(jittered(state.config().rescue_interval)) => {}
             }
         };
         tokio::select! {
@@ -56,7 +56,7 @@ pub(crate) async fn tell_rest(state: &State) {
 /// Delivers all dead letters while `goes_on` returns true, and returns the duration of the last query for them.
 /// `known`: only to hooks that are known to exist.
 async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Duration {
-    let _telling = state.telling.lock().await;
+    let _hook_delivery = state.hook_delivery.lock().await;
     let mut cost = Duration::ZERO;
     for executor in &state.executors {
         loop {
@@ -74,7 +74,7 @@ async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Dur
                     break;
                 }
             };
-            if dead.is_empty() || !tell(state, server, executor.as_ref(), dead, &goes_on).await {
+            if dead.is_empty() || !deliver(state, server, executor.as_ref(), dead, &goes_on).await {
                 break;
             }
         }
@@ -84,7 +84,7 @@ async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Dur
 
 async fn take(state: &State, server: ServerId, executor: &dyn Executor) -> Result<Vec<TaskId>> {
     let queues = state.config().queues.clone().filter(|queues| !queues.is_empty());
-    let namespace = state.engine.registry.namespace().cloned();
+    let namespace = state.run_context.registry.namespace().cloned();
     let request = DeadTake { server, runtime: executor.runtime(), queues, namespace, limit: TAKE };
     failpoint!("dead_take", Before);
     let taken = state.store.dead_take(&request).await?;
@@ -95,7 +95,7 @@ async fn take(state: &State, server: ServerId, executor: &dyn Executor) -> Resul
 }
 
 /// Returns true if there may be more.
-async fn tell(
+async fn deliver(
     state: &State,
     server: ServerId,
     executor: &dyn Executor,
@@ -130,15 +130,15 @@ async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
             }
         };
         let Some(dead) = dead else { return true };
-        match executor.tell_death(dead).await {
-            Heard::Told => return true,
-            Heard::NoHook => return false,
-            Heard::Late => {
+        match executor.deliver_death(dead).await {
+            DeliveryResult::Delivered => return true,
+            DeliveryResult::NoHook => return false,
+            DeliveryResult::Late => {
                 tracing::error!(task = %id, "a hook on death takes over a minute");
                 return true;
             }
-            Heard::Lost => tries += 1,
-            Heard::Unheard => tries_beside += 1,
+            DeliveryResult::Lost => tries += 1,
+            DeliveryResult::Undelivered => tries_beside += 1,
         }
     }
     tracing::error!(task = %id, "processes that ran the hooks on death ended repeatedly; the hooks are not run for this task again");

@@ -18,8 +18,8 @@ const EVERY_IDLE: Duration = Duration::from_secs(10);
 const AFTER_REFUSAL: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(state: &State) {
-    let mut settings = state.engine.settings.watch();
-    let mut builds = state.engine.python_build.subscribe();
+    let mut settings = state.run_context.settings.watch();
+    let mut builds = state.run_context.python_build.subscribe();
     let mut backoff = Backoff::default();
     loop {
         settings.mark_unchanged();
@@ -34,7 +34,7 @@ pub(super) async fn run(state: &State) {
             () = tokio::time::sleep(jittered(pause)) => {}
             Ok(()) = settings.changed() => {}
             Ok(()) = builds.changed() => {}
-            () = state.engine.refused.notified() => tokio::time::sleep(AFTER_REFUSAL).await,
+            () = state.run_context.refused.notified() => tokio::time::sleep(AFTER_REFUSAL).await,
         }
     }
 }
@@ -42,7 +42,7 @@ pub(super) async fn run(state: &State) {
 /// Records what this server can run, if that has changed. Returns true if the database is up to date.
 pub(super) async fn say(state: &State) -> bool {
     let (id, serves) = (state.id(), state.serves());
-    let said = crate::engine::lock(&state.said).clone();
+    let said = crate::run_context::lock(&state.said).clone();
     if said.as_ref().is_some_and(|(said_as, said)| *said_as == id && *said == serves) {
         return true;
     }

@@ -19,7 +19,7 @@ pub(super) async fn run(state: &State) {
         if release(state).await {
             tokio::select! {
                 () = tokio::time::sleep(jittered(EVERY)) => {}
-                () = state.engine.learned.notified() => {}
+                () = state.run_context.learned.notified() => {}
             }
             backoff = Backoff::default();
         } else {
@@ -48,7 +48,7 @@ async fn release(state: &State) -> bool {
             if let Some(kind) = kind_of_reason(&reason).filter(|_| runtime == Runtime::Python) {
                 match state.store.has_refused(state.id(), runtime, kind).await {
                     Ok(true) => {
-                        state.engine.is_another_python_build();
+                        state.run_context.is_another_python_build();
                         if !kinds::say(state).await {
                             return false;
                         }

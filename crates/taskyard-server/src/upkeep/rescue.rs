@@ -28,7 +28,7 @@ struct Watched {
 
 /// State of another server.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum Liveness {
     Alive,
     /// Check again after this time.
     Suspect(Duration),
@@ -49,7 +49,7 @@ pub(super) async fn run(state: &State) {
 /// Checks all servers once. Returns the time until the next check.
 async fn scan(state: &State, watched: &mut HashMap<ServerId, Watched>) -> Duration {
     let config = state.config();
-    let mut pause = jittered(config.scan);
+    let mut pause = jittered(config.rescue_interval);
     let beats = match state.store.beats().await {
         Ok(beats) => beats,
         Err(error) => {
@@ -61,30 +61,35 @@ async fn scan(state: &State, watched: &mut HashMap<ServerId, Watched>) -> Durati
     watched.retain(|server, _| beats.iter().any(|seen| seen.server == *server));
     let own = state.id();
     for seen in beats.iter().filter(|seen| seen.server != own) {
-        match judge(watched, seen, &config, now) {
-            Verdict::Alive => {}
-            Verdict::Suspect(wait) => pause = pause.min(wait + Duration::from_millis(5)),
-            Verdict::Gone { overdue } => rescue(state, seen, overdue).await,
+        match liveness(watched, seen, &config, now) {
+            Liveness::Alive => {}
+            Liveness::Suspect(wait) => pause = pause.min(wait + Duration::from_millis(5)),
+            Liveness::Gone { overdue } => rescue(state, seen, overdue).await,
         }
     }
     pause
 }
 
-fn judge(watched: &mut HashMap<ServerId, Watched>, seen: &BeatSeen, config: &ServerConfig, now: Duration) -> Verdict {
+fn liveness(
+    watched: &mut HashMap<ServerId, Watched>,
+    seen: &BeatSeen,
+    config: &ServerConfig,
+    now: Duration,
+) -> Liveness {
     let entry = watched.entry(seen.server).or_insert(Watched { beat: seen.beat, since: now });
     if entry.beat != seen.beat {
         *entry = Watched { beat: seen.beat, since: now };
     }
     if seen.dead {
-        return Verdict::Gone { overdue: false };
+        return Liveness::Gone { overdue: false };
     }
     let still = now.saturating_sub(entry.since);
     // Longer than the interval between heartbeats of any healthy server, whatever its clock.
-    let grace = config.scan.max(seen.lease / 3);
+    let grace = config.rescue_interval.max(seen.lease / 3);
     if seen.lapsed {
-        return if still >= grace { Verdict::Gone { overdue: false } } else { Verdict::Suspect(grace - still) };
+        return if still >= grace { Liveness::Gone { overdue: false } } else { Liveness::Suspect(grace - still) };
     }
-    if still >= seen.lease + config.scan { Verdict::Gone { overdue: true } } else { Verdict::Alive }
+    if still >= seen.lease + config.rescue_interval { Liveness::Gone { overdue: true } } else { Liveness::Alive }
 }
 
 async fn rescue(state: &State, seen: &BeatSeen, overdue: bool) {
@@ -114,30 +119,39 @@ mod tests {
         let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
         for second in 0..60_u32 {
             let beat = i64::from(second / 5);
-            let verdict = judge(&mut watched, &seen(server, beat, second > 3), &config, SECOND * second);
-            assert!(!matches!(verdict, Verdict::Gone { .. }), "at {second} s: {verdict:?}");
+            let liveness = liveness(&mut watched, &seen(server, beat, second > 3), &config, SECOND * second);
+            assert!(!matches!(liveness, Liveness::Gone { .. }), "at {second} s: {liveness:?}");
         }
     }
 
     #[test]
     fn a_server_that_died_is_gone_as_soon_as_its_lease_is_over() {
         let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
-        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, SECOND), Verdict::Alive);
-        assert_eq!(judge(&mut watched, &seen(server, 7, true), &config, 31 * SECOND), Verdict::Gone { overdue: false });
+        assert_eq!(liveness(&mut watched, &seen(server, 7, false), &config, SECOND), Liveness::Alive);
+        assert_eq!(
+            liveness(&mut watched, &seen(server, 7, true), &config, 31 * SECOND),
+            Liveness::Gone { overdue: false }
+        );
     }
 
     #[test]
     fn a_rescuer_that_has_just_started_watches_first() {
         let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
-        assert_eq!(judge(&mut watched, &seen(server, 7, true), &config, SECOND), Verdict::Suspect(10 * SECOND));
-        assert_eq!(judge(&mut watched, &seen(server, 7, true), &config, 11 * SECOND), Verdict::Gone { overdue: false });
+        assert_eq!(liveness(&mut watched, &seen(server, 7, true), &config, SECOND), Liveness::Suspect(10 * SECOND));
+        assert_eq!(
+            liveness(&mut watched, &seen(server, 7, true), &config, 11 * SECOND),
+            Liveness::Gone { overdue: false }
+        );
     }
 
     #[test]
     fn a_database_clock_set_back_keeps_no_one_alive() {
         let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
-        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, Duration::ZERO), Verdict::Alive);
-        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, 34 * SECOND), Verdict::Alive);
-        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, 35 * SECOND), Verdict::Gone { overdue: true });
+        assert_eq!(liveness(&mut watched, &seen(server, 7, false), &config, Duration::ZERO), Liveness::Alive);
+        assert_eq!(liveness(&mut watched, &seen(server, 7, false), &config, 34 * SECOND), Liveness::Alive);
+        assert_eq!(
+            liveness(&mut watched, &seen(server, 7, false), &config, 35 * SECOND),
+            Liveness::Gone { overdue: true }
+        );
     }
 }

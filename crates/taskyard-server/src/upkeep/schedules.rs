@@ -18,7 +18,7 @@ use taskyard_core::{Result, TaskId, Timestamp};
 
 use self::refused::Refused;
 use crate::backoff::{Backoff, jittered};
-use crate::pieces::Failed;
+use crate::bisect::Failed;
 use crate::state::State;
 
 /// Maximum number of schedules read at once.
@@ -39,7 +39,7 @@ const START_TRIES: usize = 20;
 const AFTER_LOSS: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(state: &State) {
-    let mut changed = state.store.bells().schedules.listen();
+    let mut changed = state.store.notifications().schedules.listen();
     let mut backoff = Backoff::default();
     let mut starting = Some(Starting::default());
     let mut refused = Refused::default();
@@ -56,7 +56,7 @@ pub(super) async fn run(state: &State) {
                 let gap = tokio::time::Instant::now() + GAP.min(pause);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = changed.heard() => {}
+                    () = changed.notified() => {}
                 }
                 tokio::time::sleep_until(gap).await;
             }

@@ -14,7 +14,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::state::State;
 
 /// Delay after a notification, which is left to the claim that it is meant for.
-const AFTER_RING: Duration = Duration::from_millis(10);
+const AFTER_NOTIFICATION: Duration = Duration::from_millis(10);
 /// Minimum time between two queries.
 const GAP: Duration = Duration::from_millis(50);
 /// Minimum time before a query for a time that became due during the last one.
@@ -26,9 +26,9 @@ fn poll(state: &State) -> Duration {
     let config = state.config();
     // Due times are known exactly; only additions by other processes without notifications need the shorter interval.
     if state.store.hears_others() && config.use_notify {
-        config.fallback_poll.min(config.poll * 5)
+        config.fallback_polling_interval.min(config.polling_interval * 5)
     } else {
-        config.poll
+        config.polling_interval
     }
 }
 
@@ -51,7 +51,7 @@ impl Untaken {
 }
 
 pub(super) async fn promote(state: &State) {
-    let mut work = state.store.bells().work.listen();
+    let mut work = state.store.notifications().work.listen();
     let mut backoff = Backoff::default();
     let mut untaken = Untaken::default();
     loop {
@@ -74,7 +74,7 @@ pub(super) async fn promote(state: &State) {
         let gap = tokio::time::Instant::now() + GAP.min(pause);
         tokio::select! {
             () = tokio::time::sleep(pause) => continue,
-            () = work.heard() => tokio::time::sleep(AFTER_RING).await,
+            () = work.notified() => tokio::time::sleep(AFTER_NOTIFICATION).await,
         }
         tokio::time::sleep_until(gap).await;
     }
@@ -96,8 +96,8 @@ async fn promote_all(state: &State) -> taskyard_core::Result<PromoteReport> {
 }
 
 pub(super) async fn cascade(state: &State) {
-    let mut finished = state.store.bells().finished.listen();
-    let mut work = state.store.bells().work.listen();
+    let mut finished = state.store.notifications().finished.listen();
+    let mut work = state.store.notifications().work.listen();
     loop {
         finished.take();
         work.take();
@@ -109,8 +109,8 @@ pub(super) async fn cascade(state: &State) {
         tokio::time::sleep(CASCADE_GAP).await;
         tokio::select! {
             () = tokio::time::sleep(jittered(poll(state))) => {}
-            () = finished.heard() => tokio::time::sleep(AFTER_RING).await,
-            () = work.heard() => tokio::time::sleep(AFTER_RING).await,
+            () = finished.notified() => tokio::time::sleep(AFTER_NOTIFICATION).await,
+            () = work.notified() => tokio::time::sleep(AFTER_NOTIFICATION).await,
         }
     }
 }

@@ -71,6 +71,18 @@ impl Database {
         .await;
     }
 
+    /// Makes the database refuse every addition of a task of this kind.
+    pub async fn refuse_additions(&self, kind: &str) {
+        self.run(&format!(
+            "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
+                 raise exception 'not this one' using errcode = '23514';
+             end $$;
+             create trigger refuse_additions before insert on taskyard.task for each row
+                 when (new.kind = '{kind}') execute function public.refuse();"
+        ))
+        .await;
+    }
+
     /// Makes the database accept everything again.
     pub async fn accept(&self) {
         self.run("drop trigger if exists refuse on taskyard.task; drop trigger if exists refuse on taskyard.task_log")

@@ -37,7 +37,7 @@ static NOTES: TaskDef = TaskDef {
 
 /// Times as in production, but shorter.
 fn config() -> ServerConfig {
-    ServerConfig { lease: Duration::from_secs(6), beat: Duration::from_secs(1), ..quick() }
+    ServerConfig { lease: Duration::from_secs(6), heartbeat_interval: Duration::from_secs(1), ..quick() }
 }
 
 /// Runs tasks one after the other for this time; each must end soon.
@@ -103,7 +103,8 @@ async fn a_server_whose_connections_die_silently_comes_back() {
 fn beats_go_on_while_the_thread_that_started_the_server_is_busy() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let world = runtime.block_on(World::new());
-    let config = ServerConfig { lease: Duration::from_secs(2), beat: Duration::from_millis(300), ..quick() };
+    let config =
+        ServerConfig { lease: Duration::from_secs(2), heartbeat_interval: Duration::from_millis(300), ..quick() };
     let server = runtime.block_on(world.start(registry(&world.stage), config));
     let id = server.id();
     let beats = |text: &str| shared().psql_in(world.database.url(), text).parse::<i64>().unwrap();

@@ -6,6 +6,8 @@
 
 mod shared_workers;
 
+#[path = "../server/additions.rs"]
+mod additions;
 #[path = "../server/bodies.rs"]
 mod bodies;
 #[path = "../server/context.rs"]
@@ -15,12 +17,12 @@ mod control;
 #[allow(dead_code, reason = "the tests of SQLite need more of it")]
 #[path = "../on_sqlite/database.rs"]
 mod database;
-#[path = "../server/ends.rs"]
-mod ends;
-#[path = "../server/resting.rs"]
-mod resting;
-#[path = "../server/stopping.rs"]
-mod stopping;
+#[path = "../server/outcomes.rs"]
+mod outcomes;
+#[path = "../server/shutdown.rs"]
+mod shutdown;
+#[path = "../server/slot_release.rs"]
+mod slot_release;
 #[path = "../server/time_limits.rs"]
 mod time_limits;
 #[path = "../server/workers.rs"]

@@ -123,7 +123,7 @@ async fn a_connection_that_a_body_opened_serves_later_ones() {
 #[tokio::test]
 async fn a_body_that_never_yields_holds_up_no_pending_neighbour() {
     let world = World::new().await;
-    let server = start(&world, 4, |config| config.workers = 1).await;
+    let server = start(&world, 4, |config| config.max_workers = 1).await;
     let stuck: TaskRef<u32> = {
         let neighbours: Vec<TaskRef<u32>> = (0..60).map(|_| world.add("hold_first", &(), |call| call)).collect();
         let stuck = world.add("waits_then_blocks", &(), |call| call.max_retries(0).timeout(Duration::from_millis(500)));
@@ -153,7 +153,7 @@ async fn what_has_ended_is_stored_while_the_next_body_blocks() {
     let world = World::new().await;
     let calls = ["echo", "echo", "echo", "stuck"].map(|kind| Call::<serde_json::Value>::new(kind, &(1,)));
     let tasks = world.client.add_tasks(calls).await.unwrap();
-    let _server = start(&world, 2, |config| config.workers = 1).await;
+    let _server = start(&world, 2, |config| config.max_workers = 1).await;
     for task in &tasks[..3] {
         within("one before it", task.wait()).await.unwrap();
     }
@@ -167,7 +167,7 @@ async fn what_has_ended_is_stored_while_the_next_body_blocks() {
 async fn a_stop_waits_for_what_runs_beside_a_body_that_was_given_up() {
     let world = World::new().await;
     let server =
-        start(&world, 4, |config| (config.workers, config.shutdown_grace) = (1, Duration::from_secs(60))).await;
+        start(&world, 4, |config| (config.max_workers, config.shutdown_grace) = (1, Duration::from_secs(60))).await;
     let neighbours: Vec<TaskRef<u32>> = (0..3).map(|_| world.add("hold_first", &(), |call| call)).collect();
     world.stage.seen("hold_first", 3).await;
     let stuck: TaskRef<String> = world.add("stuck", &(), |call| call.max_retries(0).timeout(Duration::from_millis(50)));
@@ -189,7 +189,8 @@ async fn busy_threads_are_used_again_at_once() {
     let world = World::new().await;
     let hour = Duration::from_secs(3_600);
     let _server = start(&world, 2, |config| {
-        (config.workers, config.concurrency, config.poll, config.fallback_poll) = (2, 1, hour, hour);
+        (config.max_workers, config.concurrency, config.polling_interval, config.fallback_polling_interval) =
+            (2, 1, hour, hour);
     })
     .await;
     let tasks: Vec<TaskRef<u32>> = (0..8).map(|_| world.add("busy", &(), |call| call)).collect();
@@ -236,7 +237,7 @@ async fn a_server_stops_with_its_runtime_and_its_tasks_run_elsewhere_unblamed() 
 #[tokio::test]
 async fn local_bodies_stay_on_a_thread_that_is_replaced() {
     let world = World::new().await;
-    let server = start(&world, 2, |config| config.workers = 1).await;
+    let server = start(&world, 2, |config| config.max_workers = 1).await;
     let task: TaskRef<u32> = world.add("stays", &(), |call| call);
     assert_eq!(within("a local body", task.wait()).await.unwrap(), 2);
     let stuck: TaskRef<u32> =

@@ -65,6 +65,15 @@ impl Database {
         .await;
     }
 
+    /// Makes the database refuse every addition of a task of this kind.
+    pub async fn refuse_additions(&self, kind: &str) {
+        self.run(&format!(
+            "create trigger refuse_additions before insert on ty_task when new.kind = '{kind}'
+             begin select raise(abort, 'not this one'); end;"
+        ))
+        .await;
+    }
+
     /// Makes the database accept everything again.
     pub async fn accept(&self) {
         self.run("drop trigger if exists refuse").await;

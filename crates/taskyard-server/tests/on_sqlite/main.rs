@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod database;
-mod lost;
+mod lost_file;
 mod ranges;
 
+#[path = "../server/additions.rs"]
+mod additions;
 #[path = "../server/bodies.rs"]
 mod bodies;
 #[path = "../server/child.rs"]
@@ -17,34 +19,34 @@ mod children;
 mod context;
 #[path = "../server/control.rs"]
 mod control;
-#[path = "../server/deaths.rs"]
-mod deaths;
-#[path = "../server/ends.rs"]
-mod ends;
-#[path = "../server/identity.rs"]
-mod identity;
+#[path = "../server/death_hooks.rs"]
+mod death_hooks;
+#[path = "../server/declared_dead.rs"]
+mod declared_dead;
 #[path = "../server/inline.rs"]
 mod inline;
-#[path = "../server/keeping.rs"]
-mod keeping;
 #[path = "../server/kinds.rs"]
 mod kinds;
 #[path = "../server/log.rs"]
 mod log;
 #[path = "../server/on_demand.rs"]
 mod on_demand;
-#[path = "../server/orders.rs"]
-mod orders;
-#[path = "../server/refusals.rs"]
-mod refusals;
+#[path = "../server/outcomes.rs"]
+mod outcomes;
+#[path = "../server/queue_order.rs"]
+mod queue_order;
+#[path = "../server/queue_upkeep.rs"]
+mod queue_upkeep;
+#[path = "../server/refused_ends.rs"]
+mod refused_ends;
 #[path = "../server/rescue.rs"]
 mod rescue;
-#[path = "../server/resting.rs"]
-mod resting;
 #[path = "../server/schedules.rs"]
 mod schedules;
-#[path = "../server/stopping.rs"]
-mod stopping;
+#[path = "../server/shutdown.rs"]
+mod shutdown;
+#[path = "../server/slot_release.rs"]
+mod slot_release;
 #[path = "../server/time_limits.rs"]
 mod time_limits;
 #[path = "../server/timers.rs"]

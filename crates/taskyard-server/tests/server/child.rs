@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 use serde_json::Value;
-use taskyard_core::client::Ask;
+use taskyard_core::client::ClientRequest;
 use taskyard_server::children::ChildCommand;
-use taskyard_server::children::frame::{self, End, FromChild, Line, Note, Run, ToChild, Why, Wish};
+use taskyard_server::children::frame::{self, End, FromChild, Line, Note, RetryDirective, Run, ToChild, Why};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 
@@ -81,7 +81,7 @@ fn this_is_the_child() {
 }
 
 /// Why an attempt is to end, once that is so.
-type Asked = watch::Sender<Option<Why>>;
+type ChildRequest = watch::Sender<Option<Why>>;
 
 /// Sends messages synchronously: a message sent before a body begins must have left the process when it dies.
 #[derive(Clone)]
@@ -106,7 +106,7 @@ impl Say {
 struct Slots {
     /// Waiting attempts; false = recalled.
     waiting: Mutex<HashMap<u64, bool>>,
-    running: Mutex<HashMap<u64, Asked>>,
+    running: Mutex<HashMap<u64, ChildRequest>>,
 }
 
 async fn live() {
@@ -150,7 +150,7 @@ async fn live() {
                 }
             }
             ToChild::Answers(_) | ToChild::Failures(_) | ToChild::Ping => {}
-            ToChild::Knows(reasons) => {
+            ToChild::ProbeParked(reasons) => {
                 let known = reasons.into_iter().filter(|reason| reason == "kind `known`").collect();
                 say.send(FromChild::Known(known));
             }
@@ -193,12 +193,12 @@ async fn body(run: &Run, say: &Say) -> End {
     let payload: Value = serde_json::from_slice(&run.payload).unwrap();
     let argument = payload["args"][0].clone();
     let result = |value: &Value| End::Returned(ByteBuf::from(serde_json::to_vec(value).unwrap()));
-    let raised = |wish| End::Raised {
+    let raised = |directive| End::Raised {
         error_type: "ValueError".into(),
         also: vec!["Exception".into()],
         message: "no".into(),
         traceback: Some("Traceback …".into()),
-        wish,
+        directive,
     };
     match run.kind.as_str() {
         "echo" => result(&argument),
@@ -213,7 +213,8 @@ async fn body(run: &Run, say: &Say) -> End {
                 .map(|name| Path::new(argument["directory"].as_str().unwrap()).join(name));
             let about = argument["task"].as_str().unwrap().parse().unwrap();
             let calls = 0..argument["count"].as_u64().unwrap();
-            let asks = calls.clone().map(|call| (call, frame::Asked::Client(Ask::Wait(about)))).collect();
+            let asks =
+                calls.clone().map(|call| (call, frame::ChildRequest::Client(ClientRequest::Wait(about)))).collect();
             say.send(FromChild::Asks(asks));
             std::fs::write(asked, "").unwrap();
             until(&withdrawn).await;
@@ -223,10 +224,10 @@ async fn body(run: &Run, say: &Say) -> End {
         }
         "abort" => std::process::abort(),
         "exit" => std::process::exit(0),
-        "raise" => raised(Wish::Policy),
-        "fail" => raised(Wish::Never),
-        "again" if run.attempt == 1 => raised(Wish::After(1)),
-        "snooze" if argument == run.attempt => raised(Wish::Snooze(1)),
+        "raise" => raised(RetryDirective::Policy),
+        "fail" => raised(RetryDirective::Never),
+        "again" if run.attempt == 1 => raised(RetryDirective::After(1)),
+        "snooze" if argument == run.attempt => raised(RetryDirective::Snooze(1)),
         "again" | "snooze" => result(&run.attempt.into()),
         "note" => {
             let line = Line {

@@ -100,7 +100,7 @@ async fn what_they_note_is_stored() {
 #[tokio::test]
 async fn one_that_dies_is_replaced_and_to_blame() {
     let world = World::new().await;
-    let _server = server(&world, |config| config.workers = 1).await;
+    let _server = server(&world, |config| config.max_workers = 1).await;
     for kind in ["abort", "exit"] {
         let killer: TaskRef<i64> = add(&world, kind, 0, 3);
         let began = Instant::now();
@@ -119,7 +119,7 @@ async fn one_that_dies_is_replaced_and_to_blame() {
 async fn neighbours_of_a_killer_end_well() {
     let world = World::new().await;
     let gate = Gate::new();
-    let _server = server(&world, |config| config.workers = 1).await;
+    let _server = server(&world, |config| config.max_workers = 1).await;
     let neighbours: Vec<TaskRef<i64>> = (0..3).map(|_| add(&world, "hold", gate.path(), 0)).collect();
     doing(&world, &neighbours).await;
     let killer: TaskRef<i64> = add(&world, "abort", 0, 3);
@@ -138,7 +138,7 @@ async fn neighbours_of_a_killer_end_well() {
 #[tokio::test]
 async fn what_is_not_a_frame_ends_its_child() {
     let world = World::new().await;
-    let _server = server(&world, |config| config.workers = 1).await;
+    let _server = server(&world, |config| config.max_workers = 1).await;
     let junk: TaskRef<i64> = add(&world, "junk", 0, 0);
     within("its end", junk.outcome()).await.unwrap();
     assert_eq!(world.record(&junk).await.crashes, 3);
@@ -148,7 +148,7 @@ async fn what_is_not_a_frame_ends_its_child() {
 async fn a_cancelled_body_is_interrupted() {
     let world = World::new().await;
     let gate = Gate::new();
-    let _server = server(&world, |config| config.workers = 1).await;
+    let _server = server(&world, |config| config.max_workers = 1).await;
     let tasks: Vec<TaskRef<i64>> = (0..2).map(|_| add(&world, "hold", gate.path(), 0)).collect();
     doing(&world, &tasks).await;
     tasks[0].cancel().await.unwrap();
@@ -164,7 +164,7 @@ async fn a_cancelled_body_is_interrupted() {
 async fn a_stubborn_body_ends_with_its_process() {
     let world = World::new().await;
     let gate = Gate::new();
-    let _server = server(&world, |config| config.workers = 1).await;
+    let _server = server(&world, |config| config.max_workers = 1).await;
     let neighbour: TaskRef<i64> = add(&world, "hold", gate.path(), 0);
     let limited: TaskRef<i64> = world.add("stubborn", &(gate.path(),), |call| {
         call.runtime(Runtime::Python).max_retries(0).timeout(Duration::from_millis(100))
@@ -190,7 +190,7 @@ async fn a_cancelled_body_has_the_grace_of_cancels() {
     let world = World::new().await;
     let gate = Gate::new();
     let _server = server(&world, |config| {
-        config.workers = 1;
+        config.max_workers = 1;
         config.cancel_grace = Duration::from_secs(60);
     })
     .await;
@@ -214,7 +214,7 @@ async fn a_cancelled_body_has_the_grace_of_cancels() {
 #[tokio::test]
 async fn a_killed_one_is_replaced_within_a_second() {
     let world = World::new().await;
-    let _server = server(&world, |config| config.workers = 1).await;
+    let _server = server(&world, |config| config.max_workers = 1).await;
     let who: TaskRef<i32> = add(&world, "who", 0, 0);
     let first = within("who", who.wait()).await.unwrap();
     kill_process(pid(first), Signal::KILL).unwrap();
@@ -228,7 +228,7 @@ async fn a_killed_one_is_replaced_within_a_second() {
 async fn idle_ones_leave_and_worn_ones_are_replaced() {
     let world = World::new().await;
     let server = server(&world, |config| {
-        config.workers = 1;
+        config.max_workers = 1;
         config.worker_idle_timeout = Duration::from_secs(60);
         config.children.as_mut().unwrap().tasks_max = 20;
     })
@@ -302,7 +302,7 @@ async fn a_stop_gives_back_what_runs_and_leaves_no_process() {
 async fn questions_are_withdrawn_and_bounded() {
     let world = World::new().await;
     let server = server(&world, |config| {
-        config.workers = 1;
+        config.max_workers = 1;
         config.children.as_mut().unwrap().questions_max = 40;
     })
     .await;

@@ -46,7 +46,7 @@ async fn a_blocking_body_sees_the_cancel() {
 #[tokio::test]
 async fn a_blocking_body_that_ignores_the_cancel_loses_its_thread() {
     let world = World::new().await;
-    let server = world.server(|config| config.workers = 1).await;
+    let server = world.server(|config| config.max_workers = 1).await;
     let task: TaskRef<String> = world.add("hold_blocking", &(), |call| call);
     world.stage.seen("hold_blocking", 1).await;
     task.cancel();

@@ -45,7 +45,7 @@ async fn all_end(tasks: &[TaskRef<()>], since: Instant) -> Duration {
 async fn two_programs_on_one_queue_run_their_own_at_once() {
     let world = World::new().await;
     // With the default times of an installed program: nothing may depend on polling.
-    let config = || ServerConfig { workers: 2, ..ServerConfig::default() };
+    let config = || ServerConfig { max_workers: 2, ..ServerConfig::default() };
     let (one, two) = (start(&world, &[&ONE], config()).await, start(&world, &[&TWO], config()).await);
     let since = Instant::now();
     let tasks: Vec<_> = (0..200).map(|at| add(&world, if at % 2 == 0 { "one" } else { "two" })).collect();
@@ -133,7 +133,7 @@ async fn a_server_of_other_queues_does_not_keep_a_task_from_being_parked() {
 #[ignore = "figures, not a test"]
 async fn figures_of_kinds() {
     let world = World::new().await;
-    let config = || ServerConfig { workers: 2, ..ServerConfig::default() };
+    let config = || ServerConfig { max_workers: 2, ..ServerConfig::default() };
     let _servers = (start(&world, &[&ONE], config()).await, start(&world, &[&TWO], config()).await);
     for count in [200, 5_000] {
         let since = Instant::now();
@@ -157,7 +157,7 @@ async fn figures_of_kinds() {
 #[ignore = "figures, not a test"]
 async fn figures_of_a_rolling_deploy() {
     let world = World::new().await;
-    let config = || ServerConfig { workers: 2, ..ServerConfig::default() };
+    let config = || ServerConfig { max_workers: 2, ..ServerConfig::default() };
     let mut servers = vec![start(&world, &[&ONE], config()).await, start(&world, &[&ONE], config()).await];
     let mut arrivals = tokio::time::interval(Duration::from_millis(5));
     let (mut tasks, mut parked) = (Vec::new(), 0);

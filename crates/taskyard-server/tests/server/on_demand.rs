@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{ClaimRequest, NewServer};
 use taskyard_core::{ClaimId, ServerId, TaskId, TaskRef, TaskState};
-use taskyard_server::children::frame::{self, Asked, End, FromChild, Run, ToChild};
+use taskyard_server::children::frame::{self, ChildRequest, End, FromChild, Run, ToChild};
 use taskyard_server::children::{ChildCommand, Embedded};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
@@ -33,8 +33,8 @@ impl Taker {
         }));
         let server = world
             .server(|config| {
-                (config.lanes, config.on_demand, config.children) = (false, true, Some(command));
-                (config.workers, config.workers_min, config.concurrency) = (1, 1, 1 << 20);
+                (config.run_rust, config.on_demand, config.children) = (false, true, Some(command));
+                (config.max_workers, config.workers_min, config.concurrency) = (1, 1, 1 << 20);
                 // Longer than the test: attempts that are held here do not end by themselves.
                 config.cancel_grace = Duration::from_secs(300);
             })
@@ -53,7 +53,7 @@ impl Taker {
         self.socket.write_all(&bytes).await.unwrap();
     }
 
-    async fn ask(&mut self, asked: Asked) -> u64 {
+    async fn ask(&mut self, asked: ChildRequest) -> u64 {
         self.calls += 1;
         self.say(FromChild::Asks(vec![(self.calls, asked)])).await;
         self.calls
@@ -62,14 +62,14 @@ impl Taker {
     /// Requests tasks; returns the number of the request.
     pub async fn wants(&mut self, limit: usize, wait_ms: u64) -> u64 {
         let number = self.calls + 1;
-        self.ask(Asked::Take { number, limit, queues: None, wait_ms }).await
+        self.ask(ChildRequest::Take { number, limit, queues: None, wait_ms }).await
     }
 
     /// Returns the response to a request; attempts that are sent before it are added to `runs`.
     pub async fn answer(&mut self, call: u64) -> String {
         loop {
-            if let Some(place) = self.answers.iter().position(|(other, _)| *other == call) {
-                return self.answers.remove(place).1;
+            if let Some(cursor) = self.answers.iter().position(|(other, _)| *other == call) {
+                return self.answers.remove(cursor).1;
             }
             match within("a word of the server", frame::read::<ToChild>(&mut self.socket)).await.unwrap().unwrap() {
                 ToChild::Run(runs) => {
@@ -99,7 +99,7 @@ impl Taker {
     }
 
     pub async fn end(&mut self, slot: u64, end: End) -> String {
-        let call = self.ask(Asked::Ended(slot, end)).await;
+        let call = self.ask(ChildRequest::Ended(slot, end)).await;
         self.answer(call).await
     }
 }
@@ -171,7 +171,7 @@ async fn who_waits_is_woken_and_who_does_not_want_it_any_more_gets_nothing() {
     assert_eq!(taker.answer(waiting).await, format!("[\"{}\"]", tasks[0].id()));
 
     let waiting = taker.wants(1, 600_000).await;
-    taker.ask(Asked::Waive(waiting)).await;
+    taker.ask(ChildRequest::Waive(waiting)).await;
     assert_eq!(taker.answer(waiting).await, "[]");
     let tasks = added(&world, 1).await;
     assert!(taker.runs.iter().all(|run| run.id != tasks[0].id()));
@@ -186,7 +186,7 @@ pub async fn lose(world: &World, id: TaskId, runtime: Runtime) {
         NewServer { id: server, name: "lost".into(), pid: 1, version: "0".into(), lease, workers_max: 1, serves: None };
     world.store.server_enter(&newcomer).await.unwrap();
     let claim = ClaimId::generate();
-    let request = ClaimRequest { server, claim, runtime, queues: None, limit: 1, alone: false, place: None };
+    let request = ClaimRequest { server, claim, runtime, queues: None, limit: 1, alone: false, cursor: None };
     assert_eq!(world.store.claim(&request).await.unwrap().tasks[0].id, id);
     let seen = world.store.beats().await.unwrap().into_iter().find(|seen| seen.server == server).unwrap();
     world.store.rescue(server, seen.beat, true).await.unwrap();

@@ -35,7 +35,7 @@ impl World {
 #[tokio::test]
 async fn its_times_are_kept_and_its_runs_are_history() {
     let world = World::new().await;
-    let _server = world.server(|config| config.poll = Duration::from_secs(300)).await;
+    let _server = world.server(|config| config.polling_interval = Duration::from_secs(300)).await;
     // Allowed to overlap: on a busy machine a run may take longer than a second.
     let often = Schedule::every("often", Duration::from_secs(1), echo()).overlap(Overlap::Allow);
     let added = world.client.add_schedule(often).await.unwrap();
@@ -63,7 +63,7 @@ async fn its_times_are_kept_and_its_runs_are_history() {
 #[tokio::test]
 async fn what_another_process_changes_is_in_force_within_a_second() {
     let world = World::new().await;
-    let _server = world.server(|config| config.poll = Duration::from_secs(300)).await;
+    let _server = world.server(|config| config.polling_interval = Duration::from_secs(300)).await;
     let other = taskyard_core::Client::new(world.database.open().await, Default::default());
     // Read by the server long before it is due.
     other.add_schedule(Schedule::new("rare", "@yearly", echo())).await.unwrap();

@@ -30,7 +30,7 @@ async fn an_async_body_is_dropped_at_its_timeout_and_retried() {
 #[tokio::test]
 async fn a_blocking_body_that_overstays_loses_its_thread() {
     let world = World::new().await;
-    let server = world.server(|config| config.workers = 1).await;
+    let server = world.server(|config| config.max_workers = 1).await;
     let task: TaskRef<String> =
         world.add("hold_blocking", &(), |call| call.max_retries(0).timeout(Duration::from_millis(50)));
     times_out(&task).await;
@@ -55,7 +55,7 @@ async fn a_polite_blocking_body_ends_at_its_timeout() {
 #[tokio::test]
 async fn a_stuck_worker_does_not_hold_up_what_has_not_started() {
     let world = World::new().await;
-    let _server = world.server(|config| config.workers = 2).await;
+    let _server = world.server(|config| config.max_workers = 2).await;
     let _stuck: TaskRef<String> = world.add("stuck", &(), |call| call.timeout(Duration::ZERO));
     world.stage.seen("stuck", 1).await;
     let tasks: Vec<TaskRef<i64>> = (0..50_i64).map(|n| world.add("echo", &(n,), |call| call)).collect();

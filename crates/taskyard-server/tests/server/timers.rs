@@ -9,7 +9,7 @@ use crate::world::{World, within};
 #[tokio::test]
 async fn delayed_tasks_start_at_their_time_and_not_at_the_next_poll() {
     let world = World::new().await;
-    let _server = world.server(|config| config.poll = Duration::from_secs(300)).await;
+    let _server = world.server(|config| config.polling_interval = Duration::from_secs(300)).await;
     let delays = [150_u64, 400, 420, 700];
     let tasks: Vec<TaskRef<u64>> = delays
         .iter()
@@ -28,7 +28,7 @@ async fn delayed_tasks_start_at_their_time_and_not_at_the_next_poll() {
 #[tokio::test]
 async fn a_backoff_ends_on_time_too() {
     let world = World::new().await;
-    let _server = world.server(|config| config.poll = Duration::from_secs(300)).await;
+    let _server = world.server(|config| config.polling_interval = Duration::from_secs(300)).await;
     let policy = RetryPolicy { backoff_ms: 300, jitter: false, ..RetryPolicy::default() };
     let began = Instant::now();
     let task: TaskRef<String> = world.add("fail_once", &(), |call| call.retry(policy));
@@ -40,7 +40,7 @@ async fn a_backoff_ends_on_time_too() {
 #[tokio::test]
 async fn an_idle_server_picks_up_at_once() {
     let world = World::new().await;
-    let _server = world.server(|config| config.poll = Duration::from_secs(300)).await;
+    let _server = world.server(|config| config.polling_interval = Duration::from_secs(300)).await;
     let warm: TaskRef<i64> = world.add("echo", &(0,), |call| call);
     within("the first", warm.wait()).await.unwrap();
     let mut took = Vec::new();
@@ -61,8 +61,8 @@ async fn a_task_expires_at_its_time_and_its_unique_key_is_free() {
     let world = World::new().await;
     let _server = world
         .server(|config| {
-            config.poll = Duration::from_secs(300);
-            config.fallback_poll = Duration::from_secs(300);
+            config.polling_interval = Duration::from_secs(300);
+            config.fallback_polling_interval = Duration::from_secs(300);
             config.queues = Some(vec!["served".into()]);
         })
         .await;

@@ -10,7 +10,7 @@ use crate::world::{World, eventually, within};
 #[tokio::test]
 async fn a_body_that_never_yields_loses_its_thread_and_blames_no_neighbour() {
     let world = World::new().await;
-    let server = world.server(|config| config.workers = 1).await;
+    let server = world.server(|config| config.max_workers = 1).await;
     let neighbour: TaskRef<u32> = world.add("hold", &(), |call| call);
     world.stage.seen("hold", 1).await;
     let stuck: TaskRef<String> = world.add("stuck", &(), |call| call.max_retries(0).timeout(Duration::from_millis(50)));

@@ -12,7 +12,7 @@ async fn workers_start_with_the_load_and_leave_when_idle() {
     let world = World::new().await;
     let server = world
         .server(|config| {
-            config.workers = 3;
+            config.max_workers = 3;
             config.concurrency = 2;
             config.worker_idle_timeout = Duration::from_millis(50);
         })
@@ -36,14 +36,14 @@ async fn settings_change_while_it_runs() {
     let world = World::new().await;
     let server = world
         .server(|config| {
-            config.workers = 1;
+            config.max_workers = 1;
             config.concurrency = 1;
         })
         .await;
     let tasks: Vec<TaskRef<u32>> = (0..4).map(|_| world.add("hold", &(), |call| call)).collect();
     world.stage.seen("hold", 1).await;
     assert_eq!(server.status().tasks_running, 1);
-    server.settings().update(|config| config.workers = 2);
+    server.settings().update(|config| config.max_workers = 2);
     world.stage.seen("hold", 2).await;
     assert_eq!(server.status().tasks_running, 2);
     world.stage.open();
@@ -68,7 +68,7 @@ async fn only_named_queues_are_served() {
 #[tokio::test]
 async fn a_limited_queue_runs_one_after_the_other() {
     let world = World::new().await;
-    world.store.set_concurrency("narrow", Some(1)).await.unwrap();
+    world.store.set_limit("narrow", Some(1)).await.unwrap();
     let server = world.server(|_| {}).await;
     let tasks: Vec<TaskRef<i64>> = (0..10).map(|n| world.add("echo", &(n,), |call| call.queue("narrow"))).collect();
     for task in &tasks {

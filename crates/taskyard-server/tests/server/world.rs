@@ -109,12 +109,12 @@ impl Drop for TestServer {
 pub fn quick() -> ServerConfig {
     ServerConfig {
         name: "test".into(),
-        workers: 2,
+        max_workers: 2,
         concurrency: 10,
         lease: Duration::from_secs(2),
-        beat: Duration::from_millis(200),
-        scan: Duration::from_millis(200),
-        poll: Duration::from_millis(200),
+        heartbeat_interval: Duration::from_millis(200),
+        rescue_interval: Duration::from_millis(200),
+        polling_interval: Duration::from_millis(200),
         shutdown_grace: Duration::from_secs(5),
         timeout_grace: Duration::from_millis(300),
         cancel_grace: Duration::from_millis(300),

@@ -13,9 +13,9 @@ use super::resolve::{Plan, resolve};
 use crate::codec::{id_bits, later};
 use crate::fault::{Fault, Outcome};
 use crate::sql::sql;
-use crate::task::family::fall_error;
-use crate::task::moves::{self, DEADLINE_EXPIRE};
+use crate::task::dependents::fall_error;
 use crate::task::row::{HOLD_FINISHED, HOLD_FOR, HOLD_STARTED, Row};
+use crate::task::transitions::{self, DEADLINE_EXPIRE};
 use crate::thread::tx::{GROUP_BITS, Tx};
 
 /// Number of bits for the tasks that share one number of the sequence.
@@ -152,21 +152,21 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
             let runtime = i64::from(task.runtime.code());
             let lane = tx.config(queue).filter(|config| config.has_lane()).map_or(runtime, |own| own.lane(runtime));
             let group = tx.kind_group(runtime, &task.kind).map_or(0, |group| group.id);
-            moves::stand(tx, (group << GROUP_BITS) + lane, -i64::from(task.priority), order, queue)?;
-            tx.memory.rings.work = true;
+            transitions::stand(tx, (group << GROUP_BITS) + lane, -i64::from(task.priority), order, queue)?;
+            tx.memory.pending_notifications.work = true;
         }
         TaskState::Waiting => {
             let open = plan.edges.iter().filter(|(_, open)| *open).count() as i64;
             let runtime = task.runtime.code();
             tx.run(sql!("waiting/add"), params![order, reason.code(), open, run_at, None::<&str>, runtime])?;
-            tx.memory.rings.work |= run_at.is_some();
+            tx.memory.pending_notifications.work |= run_at.is_some();
         }
         _ => {
             if state == TaskState::Failed {
                 tx.run(sql!("dead/add"), params![order, now])?;
             }
             let row = Row::find_by_order(tx, order)?.expect("inserted above");
-            return moves::settle_end(tx, &row);
+            return transitions::settle_end(tx, &row);
         }
     }
     if let Some(at) = expires_at {

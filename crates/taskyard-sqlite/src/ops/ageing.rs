@@ -18,15 +18,15 @@ const RANK_MIN: i64 = -(i32::MAX as i64);
 const STAMP_ROWS: usize = 5_000;
 
 /// Key of a row.
-pub(crate) type Place = (i64, i64, i64);
+pub(crate) type RankKey = (i64, i64, i64);
 /// Key before all rows.
-pub(crate) const START: Place = (i64::MIN, i64::MIN, i64::MIN);
+pub(crate) const START: RankKey = (i64::MIN, i64::MIN, i64::MIN);
 
 /// Switches ageing of a queue on, with the time after which a task moves up, or off (`None`).
 pub(crate) fn set(tx: &mut Tx<'_>, queue: &str, every: Option<Duration>) -> Outcome<()> {
     let every = every.map(|every| micros(every).max(1));
     tx.run(sql!("queue/set_ageing"), params![queue, every])?;
-    tx.memory.rings.work = true;
+    tx.memory.pending_notifications.work = true;
     tx.queues_changed()
 }
 
@@ -38,14 +38,14 @@ pub(crate) fn unstamp(tx: &mut Tx<'_>, queue: &str) -> Outcome<bool> {
 
 /// Stores the promotion time in some rows of an ageing queue, after a key: counted from now, unless the stored one is
 /// earlier. Returns the key for the next step, if there is one.
-pub(crate) fn stamp(tx: &mut Tx<'_>, queue: &str, after: Place) -> Outcome<Option<Place>> {
+pub(crate) fn stamp(tx: &mut Tx<'_>, queue: &str, after: RankKey) -> Outcome<Option<RankKey>> {
     let number = tx.queue(queue);
     let Some(every) = tx.config(number).and_then(|config| config.ageing) else { return Ok(None) };
     let ages_at = tx.now.saturating_add(every);
-    let found: Vec<Place> = {
+    let found: Vec<RankKey> = {
         let mut statement = tx.sql(sql!("ready/of_queue_after"))?;
-        let place = params![queue, after.0, after.1, after.2, STAMP_ROWS as i64];
-        let rows = statement.query_map(place, |row| Ok((int(row, 0), int(row, 1), int(row, 2))))?;
+        let key = params![queue, after.0, after.1, after.2, STAMP_ROWS as i64];
+        let rows = statement.query_map(key, |row| Ok((int(row, 0), int(row, 1), int(row, 2))))?;
         rows.collect::<Result<_, _>>()?
     };
     for (lane, rank, order) in found.iter().filter(|(lane, _, _)| !is_alone(*lane)) {
@@ -62,7 +62,7 @@ pub(crate) fn next_due(read: &Read<'_>) -> Outcome<(bool, Option<Duration>)> {
 
 /// Runs one step of ageing.
 pub(crate) fn age(tx: &mut Tx<'_>) -> Outcome<AgeReport> {
-    let due: Vec<(Place, String, i64)> = {
+    let due: Vec<(RankKey, String, i64)> = {
         let mut statement = tx.sql(sql!("ready/due"))?;
         let rows = statement.query_map(params![tx.now, STEP_ROWS_MAX as i64], |row| {
             Ok(((int(row, 0), int(row, 1), int(row, 2)), text(row, 3), int(row, 4)))

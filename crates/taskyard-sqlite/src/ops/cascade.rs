@@ -6,7 +6,7 @@ use taskyard_core::store::{STEP_ROWS_MAX, StepReport};
 use crate::codec::{bits, int};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::family::{self, Fate, Tell};
+use crate::task::dependents::{self, ParentEvent, ParentNotice};
 use crate::thread::tx::Tx;
 
 /// Runs one step.
@@ -36,6 +36,6 @@ fn next(tx: &mut Tx<'_>, budget: &mut usize) -> Outcome<Option<usize>> {
     let Some((parent, code, root, after)) = found else { return Ok(None) };
     tx.run(sql!("cascade/delete"), [parent, code])?;
     // An unknown number is in a row that was edited by hand; there is nothing to propagate.
-    let Some(fate) = Fate::from_code(code) else { return Ok(Some(0)) };
-    family::tell(tx, Tell { parent, fate, root, after }, budget).map(Some)
+    let Some(event) = ParentEvent::from_code(code) else { return Ok(Some(0)) };
+    dependents::notify(tx, ParentNotice { parent, event, root, after }, budget).map(Some)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, params};
-use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed};
+use taskyard_core::store::{ClaimCursor, ClaimReply, ClaimRequest, Claimed};
 use taskyard_core::task::plain;
 use taskyard_core::{ClaimId, RetryPolicy, TaskId, TaskState, Token};
 use uuid::Uuid;
@@ -26,7 +26,7 @@ struct Runnable {
 }
 
 /// Result of reading a row for a claim.
-enum Judged {
+enum Checked {
     /// The task can run.
     Sound(Box<Runnable>),
     /// The task is enqueued, but its row cannot be decoded.
@@ -68,19 +68,19 @@ pub(crate) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Outcome<ClaimRep
         tx.run(sql!("claim/add"), params![request.claim.0.into_bytes(), server, tx.now, orders])?;
     }
     // Claimers that got nothing because tasks were only moved out of the way must try again.
-    tx.memory.rings.work |= picker.cut.is_some();
-    let place = if tasks.len() == limit { last } else { picker.cut };
+    tx.memory.pending_notifications.work |= picker.cut.is_some();
+    let cursor = if tasks.len() == limit { last } else { picker.cut };
     Ok(ClaimReply {
         tasks,
-        place: place.map(place_of),
+        cursor: cursor.map(cursor_of),
         alone_waiting: picker.alone_waiting(tx)?,
         ..ClaimReply::default()
     })
 }
 
-fn place_of(candidate: Candidate) -> ClaimPlace {
+fn cursor_of(candidate: Candidate) -> ClaimCursor {
     let priority = i32::try_from(-candidate.rank).unwrap_or(if candidate.rank > 0 { i32::MIN } else { i32::MAX });
-    ClaimPlace { priority, order: candidate.order }
+    ClaimCursor { priority, order: candidate.order }
 }
 
 /// Starts the candidates that can run, and sets the others aside.
@@ -96,22 +96,22 @@ fn start(
     let mut delete = tx.sql(sql!("ready/delete"))?;
     let mut rated: HashMap<QueueNo, u32> = HashMap::new();
     for candidate in found {
-        let judged = read
-            .query_row([candidate.order], |row| Ok(judge(tx, row, TaskState::Enqueued)))
+        let checked = read
+            .query_row([candidate.order], |row| Ok(check(tx, row, TaskState::Enqueued)))
             .optional()?
-            .unwrap_or(Judged::Missing);
+            .unwrap_or(Checked::Missing);
         delete.execute(params![candidate.lane, candidate.rank, candidate.order])?;
-        let mut runnable = match judged {
-            Judged::Sound(runnable) => runnable,
-            Judged::Corrupt(why) => {
+        let mut runnable = match checked {
+            Checked::Sound(runnable) => runnable,
+            Checked::Corrupt(why) => {
                 set_aside::park(tx, candidate.order, &why)?;
                 continue;
             }
-            Judged::Elsewhere(state) => {
+            Checked::Elsewhere(state) => {
                 set_aside::leave(tx, candidate.order, state)?;
                 continue;
             }
-            Judged::Missing => continue,
+            Checked::Missing => continue,
         };
         let token = random_bits();
         update.execute(params![candidate.order, token, server, tx.now])?;
@@ -150,14 +150,14 @@ fn context(tx: &Tx<'_>, order: i64) -> Outcome<(Option<Vec<u8>>, bool)> {
 }
 
 /// Decodes a row strictly: a worker must be able to trust the task it gets.
-fn judge(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>, expected: TaskState) -> Judged {
+fn check(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>, expected: TaskState) -> Checked {
     let code = opt_int(row, 0).unwrap_or(-1);
     if code != i64::from(expected.code()) {
-        return Judged::Elsewhere(code);
+        return Checked::Elsewhere(code);
     }
     match read_runnable(tx, row) {
-        Ok(runnable) => Judged::Sound(Box::new(runnable)),
-        Err(why) => Judged::Corrupt(why),
+        Ok(runnable) => Checked::Sound(Box::new(runnable)),
+        Err(why) => Checked::Corrupt(why),
     }
 }
 
@@ -215,8 +215,8 @@ pub(crate) fn claimed(tx: &mut Tx<'_>, claim: ClaimId) -> Outcome<Vec<Claimed>> 
     let mut read = tx.sql(sql!("task/claimable"))?;
     let mut tasks = Vec::new();
     for order in orders_of(&orders) {
-        let judged = read.query_row([order], |row| Ok(judge(tx, row, TaskState::Doing))).optional()?;
-        if let Some(Judged::Sound(mut runnable)) = judged
+        let checked = read.query_row([order], |row| Ok(check(tx, row, TaskState::Doing))).optional()?;
+        if let Some(Checked::Sound(mut runnable)) = checked
             && runnable.server == Some(server)
         {
             if runnable.has_context {

@@ -6,7 +6,7 @@ use taskyard_core::time::to_micros;
 
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::thread::tx::{Rings, Tx};
+use crate::thread::tx::{PendingNotifications, Tx};
 
 /// Moves, freezes or resets the clock of every process on this file.
 pub(crate) fn set(tx: &mut Tx<'_>, clock: TestClock) -> Outcome<()> {
@@ -17,6 +17,10 @@ pub(crate) fn set(tx: &mut Tx<'_>, clock: TestClock) -> Outcome<()> {
     };
     tx.run(sql!("clock/set"), params![offset_us, frozen_at])?;
     // Tasks that sleep until a time of this clock must read it again.
-    tx.memory.rings.add(Rings { work: true, schedules: true, ..Rings::default() });
+    tx.memory.pending_notifications.add(PendingNotifications {
+        work: true,
+        schedules: true,
+        ..PendingNotifications::default()
+    });
     Ok(())
 }

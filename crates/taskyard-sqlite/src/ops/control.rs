@@ -7,7 +7,7 @@ use taskyard_core::{TaskId, TaskState};
 use crate::codec::id_bits;
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::family::end_and_tell;
+use crate::task::dependents::end_and_notify;
 use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
@@ -25,7 +25,7 @@ fn cancel_one(tx: &mut Tx<'_>, id: TaskId, reason: Option<&str>) -> Outcome<Cont
     }
     match row.state() {
         TaskState::Waiting | TaskState::Enqueued | TaskState::Stopped => {
-            end_and_tell(tx, &mut row, TaskState::Cancelled, &mut CASCADE_INLINE_MAX.clone())?;
+            end_and_notify(tx, &mut row, TaskState::Cancelled, &mut CASCADE_INLINE_MAX.clone())?;
             Ok(ControlReply::Applied(TaskState::Cancelled))
         }
         TaskState::Doing => request(tx, &row, true),
@@ -52,6 +52,6 @@ fn request(tx: &mut Tx<'_>, row: &Row, cancel: bool) -> Outcome<ControlReply> {
     let cancel = cancel || row.cancel_requested;
     let (server, token) = (row.server.unwrap_or_default(), row.token.unwrap_or_default());
     tx.run(sql!("signal/add"), params![id_bits(row.id), server, token, cancel])?;
-    tx.memory.rings.signal = true;
+    tx.memory.pending_notifications.signal = true;
     Ok(ControlReply::Requested)
 }

@@ -7,8 +7,8 @@ use taskyard_core::{Error, RetryPolicy, TaskId, TaskState};
 use crate::codec::{bytes, opt_text};
 use crate::fault::{Fault, Outcome};
 use crate::sql::sql;
-use crate::task::moves;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::tx::Tx;
 
 /// Rank of the highest priority: ranks are negated priorities.
@@ -25,17 +25,17 @@ fn set_one(tx: &mut Tx<'_>, id: TaskId, priority: i64) -> Outcome<ControlReply> 
     match state {
         TaskState::Waiting => {}
         TaskState::Enqueued => {
-            let aged = moves::aged(tx, row.order)?;
-            moves::leave_range(tx, &row)?;
+            let aged = transitions::aged(tx, row.order)?;
+            transitions::leave_range(tx, &row)?;
             match aged {
                 // The promotion by ageing so far is kept.
                 Some(aged) => {
                     let rank = (aged.rank + row.priority - priority).max(RANK_MIN);
                     let name = tx.queue_name(row.queue);
-                    let place = params![aged.lane, rank, row.order, &*name, aged.ages_at];
-                    tx.run(sql!("ready/add_ageing"), place)?;
+                    let key = params![aged.lane, rank, row.order, &*name, aged.ages_at];
+                    tx.run(sql!("ready/add_ageing"), key)?;
                 }
-                None => moves::stand(tx, moves::lane(tx, &row), -priority, row.order, row.queue)?,
+                None => transitions::stand(tx, transitions::lane(tx, &row), -priority, row.order, row.queue)?,
             }
         }
         state => return Ok(ControlReply::Refused(state)),

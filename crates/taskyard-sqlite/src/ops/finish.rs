@@ -15,10 +15,10 @@ use super::{kind, log};
 use crate::codec::{Bits, later};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::family::{end_and_tell, tell_of};
+use crate::task::dependents::{end_and_notify, notice_of};
 use crate::task::history::keep_attempt;
-use crate::task::moves;
 use crate::task::row::{HOLD_STARTED, Row};
+use crate::task::transitions;
 use crate::thread::tx::Tx;
 
 /// Maximum number of edges processed for a whole batch, however many tasks it ends.
@@ -68,7 +68,7 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
         return done(tx, row, result, budget);
     }
     let (cancel, stop) = (row.cancel_requested, row.stop_requested);
-    moves::clear_requests(tx, row)?;
+    transitions::clear_requests(tx, row)?;
     if cancel || stop {
         return give_way(tx, row, cancel, budget);
     }
@@ -79,12 +79,12 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
             row.failures += 1;
             row.ended = Some(AttemptOutcome::Failed);
             row.blame(tx, error)?;
-            end_and_tell(tx, row, TaskState::Failed, budget)
+            end_and_notify(tx, row, TaskState::Failed, budget)
         }
         End::Expired => {
             uncount(row);
             row.blame(tx, &expired())?;
-            end_and_tell(tx, row, TaskState::Cancelled, budget)
+            end_and_notify(tx, row, TaskState::Cancelled, budget)
         }
         End::Retry { after, error } => {
             row.failures += 1;
@@ -99,11 +99,11 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
         End::CutShort if row.at_most_once => {
             row.ended = Some(AttemptOutcome::Lost);
             row.blame(tx, &cut_short())?;
-            end_and_tell(tx, row, TaskState::Failed, budget)
+            end_and_notify(tx, row, TaskState::Failed, budget)
         }
         End::Released | End::CutShort => {
             uncount(row);
-            moves::enqueue(tx, row)?;
+            transitions::enqueue(tx, row)?;
             row.save_end(tx)
         }
         End::Refused { reason, build } => {
@@ -111,19 +111,19 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
             uncount(row);
             // A key that was held until the start is taken again; a task that has lost it to another one waits.
             if !parked && row.unique_hold == Some(HOLD_STARTED) {
-                parked = moves::other_holder(tx, row)?.is_some();
-                moves::retake_key(tx, row)?;
+                parked = transitions::other_holder(tx, row)?.is_some();
+                transitions::retake_key(tx, row)?;
             }
             if parked {
-                moves::wait(tx, row, WaitReason::Parked, None, Some(reason))?;
+                transitions::wait(tx, row, WaitReason::Parked, None, Some(reason))?;
             } else {
-                moves::enqueue(tx, row)?;
+                transitions::enqueue(tx, row)?;
             }
             row.save_end(tx)
         }
         End::Parked { reason } => {
             uncount(row);
-            moves::wait(tx, row, WaitReason::Parked, None, Some(reason))?;
+            transitions::wait(tx, row, WaitReason::Parked, None, Some(reason))?;
             row.save_end(tx)
         }
         End::Crashed(error) => {
@@ -142,21 +142,21 @@ fn lost(tx: &mut Tx<'_>, row: &mut Row, error: &Failure, budget: &mut usize) -> 
     keep_attempt(tx, row, AttemptOutcome::Lost, tx.now, Some(error))?;
     if row.at_most_once {
         row.blame(tx, error)?;
-        return end_and_tell(tx, row, TaskState::Failed, budget);
+        return end_and_notify(tx, row, TaskState::Failed, budget);
     }
     row.alone |= row.lost >= LOST_ALONE_MIN;
-    moves::enqueue(tx, row)?;
+    transitions::enqueue(tx, row)?;
     row.save_end(tx)
 }
 
 /// Handles a success, the path of nearly all tasks.
 fn done(tx: &mut Tx<'_>, row: &mut Row, result: &[u8], budget: &mut usize) -> Outcome<()> {
-    moves::clear_requests(tx, row)?;
+    transitions::clear_requests(tx, row)?;
     row.refuse_skipped(tx.run(sql!("task/done"), params![row.order, result, tx.now])?)?;
     row.enter(tx, TaskState::Done);
     row.finished_at = Some(tx.now);
-    moves::settle_end(tx, row)?;
-    tell_of(tx, row, budget)
+    transitions::settle_end(tx, row)?;
+    notice_of(tx, row, budget)
 }
 
 /// Ends a task that was cancelled or stopped by request, or whose body was interrupted.
@@ -167,7 +167,7 @@ fn give_way(tx: &mut Tx<'_>, row: &mut Row, cancel: bool, budget: &mut usize) ->
         (AttemptOutcome::Stopped, TaskState::Stopped)
     };
     row.ended = Some(ended);
-    end_and_tell(tx, row, state, budget)
+    end_and_notify(tx, row, state, budget)
 }
 
 /// Undoes the count of an attempt that never started.
@@ -181,10 +181,10 @@ fn pause(tx: &mut Tx<'_>, row: &mut Row, after: Duration) -> Outcome<()> {
     let run_at = later(tx.now, after);
     if run_at > tx.now {
         row.run_at = Some(run_at);
-        moves::wait(tx, row, WaitReason::Retry, Some(run_at), None)?;
+        transitions::wait(tx, row, WaitReason::Retry, Some(run_at), None)?;
     } else {
         row.run_at = None;
-        moves::enqueue(tx, row)?;
+        transitions::enqueue(tx, row)?;
     }
     row.save_end(tx)
 }
@@ -201,10 +201,10 @@ fn died(
     if row.at_most_once || row.crashes >= CRASHES_MAX {
         row.ended = Some(outcome);
         row.blame(tx, &worker_died(row.at_most_once, error.and_then(|error| error.traceback.clone())))?;
-        return end_and_tell(tx, row, TaskState::Failed, budget);
+        return end_and_notify(tx, row, TaskState::Failed, budget);
     }
     keep_attempt(tx, row, outcome, tx.now, error)?;
-    moves::enqueue(tx, row)?;
+    transitions::enqueue(tx, row)?;
     row.save_end(tx)
 }
 

@@ -11,8 +11,8 @@ use taskyard_core::{ServerId, WaitReason};
 use crate::codec::{int, opt_int, opt_text, text};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::moves;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::reader::Read;
 use crate::thread::tx::{GROUP_BITS, Group, Tx, group_of};
 
@@ -100,7 +100,7 @@ pub(crate) fn regroup(tx: &mut Tx<'_>) -> Outcome<RegroupReport> {
     }
     walk(tx, &mut report)?;
     report.groups = tx.groups().count();
-    tx.memory.rings.work |= report.moved > 0;
+    tx.memory.pending_notifications.work |= report.moved > 0;
     Ok(report)
 }
 
@@ -220,7 +220,7 @@ fn park(tx: &mut Tx<'_>, group: &Group, report: &mut RegroupReport) -> Outcome<(
                 && row.state() == taskyard_core::TaskState::Enqueued
             {
                 tx.run(sql!("ready/delete"), params![standing.lane, standing.rank, standing.order])?;
-                moves::wait(tx, &mut row, WaitReason::Parked, None, Some(&format!("kind `{kind}`")))?;
+                transitions::wait(tx, &mut row, WaitReason::Parked, None, Some(&format!("kind `{kind}`")))?;
                 row.save(tx)?;
                 parked += 1;
             }
@@ -234,14 +234,14 @@ fn park(tx: &mut Tx<'_>, group: &Group, report: &mut RegroupReport) -> Outcome<(
 
 /// Runs one step of the pass through the range that becomes necessary when a kind's group changes.
 fn walk(tx: &mut Tx<'_>, report: &mut RegroupReport) -> Outcome<()> {
-    let place = tx
+    let key = tx
         .sql(sql!("kind/walk"))?
         .query_row([], |row| {
             let part = |at| opt_int(row, at).unwrap_or(i64::MIN);
             Ok((part(0), part(1), part(2)))
         })
         .optional()?;
-    let Some((lane, rank, order)) = place else { return Ok(()) };
+    let Some((lane, rank, order)) = key else { return Ok(()) };
     let found = rows(tx, sql!("ready/after"), params![lane, rank, order, STEP_ROWS_MAX as i64])?;
     for row in &found {
         report.moved += usize::from(put_right(tx, row)?);

@@ -8,8 +8,8 @@ use taskyard_core::store::{ParkedReason, STEP_ROWS_MAX, StepReport};
 use crate::codec::{int, text};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::moves;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::reader::Read;
 use crate::thread::tx::Tx;
 
@@ -38,10 +38,10 @@ pub(crate) fn release(tx: &mut Tx<'_>, runtime: Runtime, reason: &str) -> Outcom
     for order in &orders {
         match Row::find_by_order(tx, *order)? {
             // Two of the tasks may have the same key.
-            Some(row) if row.state() == TaskState::Waiting && moves::other_holder(tx, &row)?.is_some() => {}
+            Some(row) if row.state() == TaskState::Waiting && transitions::other_holder(tx, &row)?.is_some() => {}
             Some(mut row) if row.state() == TaskState::Waiting => {
-                moves::retake_key(tx, &row)?;
-                moves::enqueue(tx, &mut row)?;
+                transitions::retake_key(tx, &row)?;
+                transitions::enqueue(tx, &mut row)?;
                 row.save(tx)?;
                 tasks += 1;
             }

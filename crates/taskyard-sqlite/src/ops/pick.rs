@@ -10,12 +10,12 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{OptionalExtension, Rows, params};
 use taskyard_core::TaskState;
-use taskyard_core::store::{ClaimPlace, ClaimRequest};
+use taskyard_core::store::{ClaimCursor, ClaimRequest};
 
 use crate::codec::int;
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::moves::alone_lane;
+use crate::task::transitions::alone_lane;
 use crate::thread::tx::{Apart, GROUP_BITS, Group, QueueNo, Tx};
 
 /// Maximum number of rows that one step moves to their own partitions: about 20 ms.
@@ -48,7 +48,7 @@ pub(crate) struct Picker {
     runtime: i64,
     alone: bool,
     queues: Option<HashSet<QueueNo>>,
-    place: Option<ClaimPlace>,
+    cursor: Option<ClaimCursor>,
     /// First partition numbers of the groups that this server's build may take: kinds that it has not refused.
     bases: Vec<i64>,
     /// Position where the scan was cut off: another claim may find more.
@@ -68,7 +68,7 @@ impl Picker {
             runtime,
             alone: request.alone,
             // Without a filter, the head of the range is as close as any position in it.
-            place: request.place.filter(|_| queues.is_some()),
+            cursor: request.cursor.filter(|_| queues.is_some()),
             queues,
             cut: None,
         }
@@ -154,11 +154,11 @@ impl Picker {
     fn common_in(&mut self, tx: &mut Tx<'_>, lane: i64, wanted: usize) -> Outcome<Vec<Candidate>> {
         let mut scan =
             Scan { lane, wanted, found: Vec::with_capacity(wanted.min(1_024)), moves: Vec::new(), until: None };
-        if let Some(place) = self.place {
-            let place = (-i64::from(place.priority), place.order);
+        if let Some(cursor) = self.cursor {
+            let key = (-i64::from(cursor.priority), cursor.order);
             let mut statement = tx.sql(sql!("ready/scan_after"))?;
-            self.scan(tx, statement.query(params![lane, place.0, place.1])?, &mut scan)?;
-            scan.until = Some(place);
+            self.scan(tx, statement.query(params![lane, key.0, key.1])?, &mut scan)?;
+            scan.until = Some(key);
         }
         if scan.found.len() < wanted {
             let mut statement = tx.sql(sql!("ready/scan"))?;
@@ -272,10 +272,10 @@ impl Picker {
 pub(crate) fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo) -> Outcome<()> {
     let Some(config) = tx.config(queue) else { return Ok(()) };
     let name = tx.queue_name(queue);
-    let place = params![candidate.lane, candidate.rank, candidate.order];
-    let ages_at: Option<i64> = tx.sql(sql!("ready/ages_at"))?.query_row(place, |row| row.get(0)).optional()?.flatten();
-    tx.run(sql!("ready/delete"), place)?;
-    let place = params![candidate.lane + config.lane(0), candidate.rank, candidate.order, &*name, ages_at];
-    tx.run(sql!("ready/add_ageing"), place)?;
+    let key = params![candidate.lane, candidate.rank, candidate.order];
+    let ages_at: Option<i64> = tx.sql(sql!("ready/ages_at"))?.query_row(key, |row| row.get(0)).optional()?.flatten();
+    tx.run(sql!("ready/delete"), key)?;
+    let key = params![candidate.lane + config.lane(0), candidate.rank, candidate.order, &*name, ages_at];
+    tx.run(sql!("ready/add_ageing"), key)?;
     Ok(())
 }

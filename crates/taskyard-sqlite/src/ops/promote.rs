@@ -11,9 +11,9 @@ use super::prune::{is_removable, remove};
 use crate::codec::{duration, int, later, opt_int};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::family::end_and_tell;
-use crate::task::moves::{self, DEADLINE_EXPIRE};
+use crate::task::dependents::end_and_notify;
 use crate::task::row::Row;
+use crate::task::transitions::{self, DEADLINE_EXPIRE};
 use crate::thread::tx::{GROUP_BITS, Tx};
 
 /// Runs one step.
@@ -50,7 +50,7 @@ fn see_rates(tx: &Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
         for runtime in [0, 1] {
             for base in std::iter::once(0).chain(tx.groups().map(|group| group.id << GROUP_BITS)) {
                 waits |= tx.any(sql!("ready/scan"), [base + config.lane(runtime)])?
-                    || tx.any(sql!("ready/any_of_queue"), params![base + moves::alone_lane(runtime), &*name])?;
+                    || tx.any(sql!("ready/any_of_queue"), params![base + transitions::alone_lane(runtime), &*name])?;
             }
         }
         if waits {
@@ -75,7 +75,7 @@ fn start_due(tx: &mut Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
     for order in &orders {
         match Row::find_by_order(tx, *order)? {
             Some(mut row) if row.state() == TaskState::Waiting => {
-                moves::enqueue(tx, &mut row)?;
+                transitions::enqueue(tx, &mut row)?;
                 row.save(tx)?;
                 report.enqueued += 1;
             }
@@ -107,7 +107,7 @@ fn expire_one(tx: &mut Tx<'_>, order: i64, edges: &mut usize) -> Outcome<bool> {
         return Ok(false);
     }
     row.blame(tx, &expired())?;
-    end_and_tell(tx, &mut row, TaskState::Cancelled, edges)?;
+    end_and_notify(tx, &mut row, TaskState::Cancelled, edges)?;
     Ok(true)
 }
 

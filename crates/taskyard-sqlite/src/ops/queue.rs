@@ -20,7 +20,7 @@ pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &str, paused: bool) -> Outcome<
 }
 
 /// Limits the number of tasks of a queue that run at once.
-pub(crate) fn set_concurrency(tx: &mut Tx<'_>, queue: &str, running_max: Option<u32>) -> Outcome<()> {
+pub(crate) fn set_limit(tx: &mut Tx<'_>, queue: &str, running_max: Option<u32>) -> Outcome<()> {
     tx.run(sql!("queue/limit"), params![queue, running_max])?;
     changed(tx)
 }
@@ -82,6 +82,6 @@ fn move_some(tx: &mut Tx<'_>, queue: QueueNo, name: &str, limit: usize) -> Outco
 }
 
 fn changed(tx: &mut Tx<'_>) -> Outcome<()> {
-    tx.memory.rings.work = true;
+    tx.memory.pending_notifications.work = true;
     tx.queues_changed()
 }

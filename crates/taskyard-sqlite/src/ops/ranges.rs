@@ -14,8 +14,8 @@ use taskyard_core::{TaskId, TaskState};
 use crate::codec::{id_bits, int};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::moves;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::tx::Tx;
 
 /// State of a pass through all tasks, from step to step.
@@ -58,7 +58,7 @@ pub(crate) fn compare(
     for order in &orders {
         let Some(row) = Row::find_by_order(tx, *order)? else { continue };
         report.last = Some(row.id);
-        if row.state() == TaskState::Enqueued && !moves::stands(tx, &row)? {
+        if row.state() == TaskState::Enqueued && !transitions::stands(tx, &row)? {
             missing.push(row);
         }
     }
@@ -71,8 +71,8 @@ pub(crate) fn compare(
     report.missing = missing.len() as u64;
     if repair {
         for row in &missing {
-            moves::stand(tx, moves::lane(tx, row), -row.priority, row.order, row.queue)?;
-            tx.memory.rings.work = true;
+            transitions::stand(tx, transitions::lane(tx, row), -row.priority, row.order, row.queue)?;
+            tx.memory.pending_notifications.work = true;
             report.repaired += 1;
             walk.repaired += 1;
         }

@@ -11,10 +11,10 @@ use super::finish::worker_died;
 use crate::codec::{Bits, bits, bytes, int, opt_int};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::family::end_and_tell;
+use crate::task::dependents::end_and_notify;
 use crate::task::history::keep_attempt;
-use crate::task::moves;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::tx::Tx;
 
 /// Runs one step of a rescue.
@@ -76,7 +76,7 @@ pub(crate) fn claims(tx: &Tx<'_>, server: Bits) -> Outcome<Vec<(Bits, Vec<u8>)>>
 fn free_one(tx: &mut Tx<'_>, row: &mut Row, server: ServerId, edges: &mut usize) -> Outcome<()> {
     row.token = None;
     let (cancel, stop) = (row.cancel_requested, row.stop_requested);
-    moves::clear_requests(tx, row)?;
+    transitions::clear_requests(tx, row)?;
     if cancel || stop {
         let (ended, state) = if cancel {
             (AttemptOutcome::Cancelled, TaskState::Cancelled)
@@ -84,10 +84,10 @@ fn free_one(tx: &mut Tx<'_>, row: &mut Row, server: ServerId, edges: &mut usize)
             (AttemptOutcome::Stopped, TaskState::Stopped)
         };
         row.ended = Some(ended);
-        return end_and_tell(tx, row, state, edges);
+        return end_and_notify(tx, row, state, edges);
     }
     let lost = Failure::new("ServerLost", format!("server {server} was lost"));
-    let verdict = if row.alone {
+    let crash = if row.alone {
         row.crashes += 1;
         keep_attempt(tx, row, AttemptOutcome::Crashed, tx.now, Some(&lost))?;
         (row.at_most_once || row.crashes >= CRASHES_MAX).then(|| worker_died(row.at_most_once, None))
@@ -97,13 +97,13 @@ fn free_one(tx: &mut Tx<'_>, row: &mut Row, server: ServerId, edges: &mut usize)
         row.alone = row.lost >= LOST_ALONE_MIN;
         row.at_most_once.then(|| Failure::new("ServerLost", "server was lost and the task may run only once"))
     };
-    match verdict {
+    match crash {
         Some(error) => {
             row.blame(tx, &error)?;
-            end_and_tell(tx, row, TaskState::Failed, edges)
+            end_and_notify(tx, row, TaskState::Failed, edges)
         }
         None => {
-            moves::enqueue(tx, row)?;
+            transitions::enqueue(tx, row)?;
             row.save(tx)
         }
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::codec::{self, Bits, bits, flag, id_bits, int, later};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::moves;
+use crate::task::transitions;
 use crate::thread::tx::Tx;
 
 /// A parent as a new task sees it.
@@ -134,7 +134,7 @@ fn take_keys(tx: &Tx<'_>, batch: &[NewTask]) -> Outcome<Vec<Added>> {
     for task in batch {
         let mut answer = Added { id: task.id, existing: false };
         if let Some(unique) = &task.unique {
-            if let Some(holder) = moves::key_holder(tx, &unique.key)? {
+            if let Some(holder) = transitions::key_holder(tx, &unique.key)? {
                 answer = Added { id: TaskId(Uuid::from_bytes(holder)), existing: true };
             } else {
                 let until = match unique.hold {

@@ -7,10 +7,10 @@ use taskyard_core::{TaskId, TaskState};
 use super::cascade;
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::family::{self, Fate, Tell};
+use crate::task::dependents::{self, ParentEvent, ParentNotice};
 use crate::task::history::keep_attempt;
-use crate::task::moves;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::tx::Tx;
 
 /// Retries each of these tasks.
@@ -27,11 +27,11 @@ fn retry_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
     // Tasks that fell with this one may still be processed; afterwards its row may look different.
     cascade::all(tx)?;
     let Some(mut row) = Row::find(tx, id)? else { return Ok(ControlReply::NotFound) };
-    if let Some(holder) = moves::other_holder(tx, &row)? {
+    if let Some(holder) = transitions::other_holder(tx, &row)? {
         return Ok(ControlReply::KeyHeld(holder));
     }
     keep_last_attempt(tx, &mut row)?;
-    moves::stand_up(tx, &mut row)?;
+    transitions::stand_up(tx, &mut row)?;
     tx.run(sql!("task/forget"), [row.order])?;
     row.failures = 0;
     row.lost = 0;
@@ -41,16 +41,16 @@ fn retry_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
     row.fallen_from = None;
     row.expires_at = None;
     row.run_at = None;
-    match family::fallen_parent(tx, &row)? {
-        Some((state, root)) => family::fall(tx, &mut row, state, root)?,
+    match dependents::fallen_parent(tx, &row)? {
+        Some((state, root)) => dependents::fall(tx, &mut row, state, root)?,
         None => {
-            moves::settle_start(tx, &mut row)?;
+            transitions::settle_start(tx, &mut row)?;
             row.save(tx)?;
         }
     }
     if row.has_children {
-        let told = Tell { parent: row.order, fate: Fate::Revived, root: None, after: i64::MIN };
-        family::tell(tx, told, &mut CASCADE_INLINE_MAX.clone())?;
+        let told = ParentNotice { parent: row.order, event: ParentEvent::Revived, root: None, after: i64::MIN };
+        dependents::notify(tx, told, &mut CASCADE_INLINE_MAX.clone())?;
     }
     Ok(ControlReply::Applied(row.state()))
 }

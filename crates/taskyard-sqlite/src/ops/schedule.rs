@@ -53,7 +53,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewSchedule, on_conflict: OnConflict) -
             OnConflict::Replace => SchedulePut::Replaced,
         }
     };
-    tx.memory.rings.schedules = true;
+    tx.memory.pending_notifications.schedules = true;
     Ok(put)
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn set_paused(tx: &mut Tx<'_>, name: &str, paused: bool) -> Outcome<b
     } else {
         tx.run(sql!("schedule/resume"), params![name, tx.now])?
     };
-    tx.memory.rings.schedules |= changed > 0;
+    tx.memory.pending_notifications.schedules |= changed > 0;
     Ok(changed > 0 || tx.any(sql!("schedule/exists"), [name])?)
 }
 

@@ -11,9 +11,9 @@ use super::rescue::claims;
 use crate::codec::{count, duration, flag, id, instant, int, micros, text};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::task::family::end_and_tell;
-use crate::task::moves;
+use crate::task::dependents::end_and_notify;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::reader::Read;
 use crate::thread::tx::Tx;
 
@@ -91,15 +91,15 @@ pub(crate) fn leave(tx: &mut Tx<'_>, server: ServerId) -> Outcome<()> {
 
 fn release(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
     let (cancel, stop) = (row.cancel_requested, row.stop_requested);
-    moves::clear_requests(tx, row)?;
+    transitions::clear_requests(tx, row)?;
     row.token = None;
     if cancel || stop {
         let state = if cancel { TaskState::Cancelled } else { TaskState::Stopped };
-        return end_and_tell(tx, row, state, &mut taskyard_core::store::CASCADE_INLINE_MAX.clone());
+        return end_and_notify(tx, row, state, &mut taskyard_core::store::CASCADE_INLINE_MAX.clone());
     }
     row.attempt = row.attempt.saturating_sub(1);
     row.started_at = None;
-    moves::enqueue(tx, row)?;
+    transitions::enqueue(tx, row)?;
     row.save(tx)
 }
 

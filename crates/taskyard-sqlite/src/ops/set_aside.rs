@@ -8,15 +8,15 @@ use taskyard_core::{TaskState, WaitReason};
 
 use crate::codec;
 use crate::fault::Outcome;
-use crate::task::moves;
 use crate::task::row::Row;
+use crate::task::transitions;
 use crate::thread::tx::Tx;
 
 /// Parks an enqueued task whose runnable row has already been deleted.
 pub(crate) fn park(tx: &mut Tx<'_>, order: i64, why: &str) -> Outcome<()> {
     let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(()) };
     tracing::warn!(task = %row.id, why, "a task's row cannot be understood; it is parked");
-    moves::wait(tx, &mut row, WaitReason::Parked, None, Some(&format!("corrupt: {why}")))?;
+    transitions::wait(tx, &mut row, WaitReason::Parked, None, Some(&format!("corrupt: {why}")))?;
     row.save(tx)
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn leave(tx: &mut Tx<'_>, order: i64, state_code: i64) -> Outcome<()>
             let why = format!("corrupt: its state is {state_code}, which is none");
             tracing::warn!(task = %row.id, why, "a task's row cannot be understood; it is parked");
             tx.counted(row.queue, TaskState::Waiting, 1);
-            moves::wait(tx, &mut row, WaitReason::Parked, None, Some(&why))?;
+            transitions::wait(tx, &mut row, WaitReason::Parked, None, Some(&why))?;
             row.save(tx)
         }
     }

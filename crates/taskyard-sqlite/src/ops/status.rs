@@ -15,7 +15,7 @@ use crate::thread::reader::Read;
 /// Returns all queues that have a row or unfinished tasks.
 pub(crate) fn queues(read: &Read<'_>) -> Outcome<Vec<QueueStatus>> {
     let oldest: HashMap<String, Duration> = oldest(read)?.into_iter().map(|(queue, _, age)| (queue, age)).collect();
-    let mut statement = read.sql(sql!("queue/figures"))?;
+    let mut statement = read.sql(sql!("queue/stats"))?;
     let mut rows = statement.query([])?;
     let mut queues = Vec::new();
     while let Some(row) = rows.next()? {

@@ -12,10 +12,10 @@ use rusqlite::{CachedStatement, Connection};
 use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
 
-use super::patience::Patience;
+use super::lock_backoff::LockBackoff;
 use crate::clock::Clock;
 use crate::connection::{self, Role};
-use crate::fault::{Fault, Outcome, Place};
+use crate::fault::{Fault, FileContext, Outcome};
 use crate::file;
 use crate::identity::{LogIdentity, OpenedFile};
 use crate::migrate;
@@ -94,8 +94,8 @@ impl Readers {
             let receiver = Arc::clone(&self.receiver);
             let running = Arc::clone(&self.running);
             let file = Arc::clone(&self.file);
-            let place = Place { path: file.path().to_path_buf() };
-            let reader = Reader { file, place, clock: Clock::default(), connection: None, log: None };
+            let file_context = FileContext { path: file.path().to_path_buf() };
+            let reader = Reader { file, file_context, clock: Clock::default(), connection: None, log: None };
             let serve = move || {
                 // Dropped in reverse order, so that the connection is closed before `close` sees the thread's end.
                 let _running = running;
@@ -130,7 +130,7 @@ impl Readers {
 
 struct Reader {
     file: Arc<OpenedFile>,
-    place: Place,
+    file_context: FileContext,
     clock: Clock,
     connection: Option<Connection>,
     /// The log that the connection uses.
@@ -149,15 +149,15 @@ impl Reader {
             }
             outcome
         });
-        outcome.map_err(|fault| self.place.error(fault))
+        outcome.map_err(|fault| self.file_context.error(fault))
     }
 
     fn begin(&mut self, since: Instant) -> Outcome<()> {
-        let mut patience = Patience::since(since);
+        let mut backoff = LockBackoff::since(since);
         loop {
             match self.try_begin() {
                 Err(fault) if fault.is_busy() => {
-                    if !patience.pause() {
+                    if !backoff.pause() {
                         return Err(fault);
                     }
                 }
@@ -200,7 +200,7 @@ impl Reader {
             return checked.map(drop).map_err(|gone| gone.error.into());
         }
         self.file.refuse_gone()?;
-        if !self.file.was_opened() && file::inspect(&self.place.path)? == file::Found::Nothing {
+        if !self.file.was_opened() && file::inspect(&self.file_context.path)? == file::Found::Nothing {
             return Err(migrate::missing(0));
         }
         let clock = &self.clock;

@@ -93,7 +93,7 @@ pub(crate) struct Group {
 
 /// Notifications to send after the commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rings {
+pub(crate) struct PendingNotifications {
     /// A task became claimable, or the next timer is due earlier.
     pub(crate) work: bool,
     /// A task reached a final state.
@@ -104,7 +104,7 @@ pub(crate) struct Rings {
     pub(crate) schedules: bool,
 }
 
-impl Rings {
+impl PendingNotifications {
     /// Adds the notifications of `other`.
     pub(crate) fn add(&mut self, other: Self) {
         self.work |= other.work;
@@ -134,14 +134,14 @@ pub(crate) struct Memory {
     /// Pending changes of `ty_queue_count`.
     pub(crate) counts: HashMap<(QueueNo, u8), i64>,
     /// Pending notifications.
-    pub(crate) rings: Rings,
+    pub(crate) pending_notifications: PendingNotifications,
 }
 
 impl Memory {
     /// Prepares for a new transaction.
     pub(crate) fn begin(&mut self, connection: &Connection, configs_version: i64) -> Outcome<()> {
         self.counts.clear();
-        self.rings = Rings::default();
+        self.pending_notifications = PendingNotifications::default();
         self.groups_changed = false;
         if self.names.len() > NAMES_MAX {
             self.numbers.clear();
@@ -160,7 +160,7 @@ impl Memory {
     /// it had changed groups of kinds.
     pub(crate) fn forget(&mut self) -> bool {
         self.counts.clear();
-        self.rings = Rings::default();
+        self.pending_notifications = PendingNotifications::default();
         self.configs_version = None;
         self.groups_changed
     }

@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use taskyard_core::failpoint;
-use taskyard_core::wake::Bells;
+use taskyard_core::notifications::Notifications;
 use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
 
+use super::file_lifecycle::LOOK_EVERY;
 use super::job::{Job, Operation};
-use super::keep::LOOK_EVERY;
-use super::patience::Patience;
-use super::tx::{Memory, QueueNo, Rings, Tx};
+use super::lock_backoff::LockBackoff;
+use super::tx::{Memory, PendingNotifications, QueueNo, Tx};
 use crate::clock::Clock;
 use crate::content::Content;
-use crate::fault::{Outcome, Place};
+use crate::fault::{FileContext, Outcome};
 use crate::identity::{LogIdentity, OpenedFile};
 use crate::sql::sql;
-use crate::wake::Wake;
+use crate::wake_file::WakeFile;
 
 /// Maximum number of operations in one transaction.
 const GROUP_MAX: usize = 1_000;
@@ -92,11 +92,11 @@ impl WriterHandle {
 
 /// State owned by the writer thread.
 pub(crate) struct Writer {
-    pub(crate) place: Place,
+    pub(crate) file_context: FileContext,
     pub(crate) connection: Option<Connection>,
     pub(crate) clock: Clock,
-    pub(crate) wake: Arc<Mutex<Option<Wake>>>,
-    pub(super) bells: Arc<Bells>,
+    pub(crate) wake_file: Arc<Mutex<Option<WakeFile>>>,
+    pub(super) notifications: Arc<Notifications>,
     pub(super) memory: Memory,
     /// Whether the schema was found to be this program's.
     pub(super) ready: bool,
@@ -114,15 +114,19 @@ pub(crate) struct Writer {
 }
 
 /// Starts the thread.
-pub(crate) fn start(file: Arc<OpenedFile>, bells: Arc<Bells>, wake: Arc<Mutex<Option<Wake>>>) -> Result<WriterHandle> {
+pub(crate) fn start(
+    file: Arc<OpenedFile>,
+    notifications: Arc<Notifications>,
+    wake_file: Arc<Mutex<Option<WakeFile>>>,
+) -> Result<WriterHandle> {
     let (sender, receiver) = channel();
     let now = Instant::now();
     let mut writer = Writer {
-        place: Place { path: file.path().to_path_buf() },
+        file_context: FileContext { path: file.path().to_path_buf() },
         connection: None,
         clock: Clock::default(),
-        wake,
-        bells,
+        wake_file,
+        notifications,
         memory: Memory::default(),
         ready: false,
         file,
@@ -167,7 +171,8 @@ impl Writer {
         }
         loop {
             self.busy_since = Instant::now();
-            let pending = self.wake.lock().ok().and_then(|mut wake| wake.as_mut().and_then(Wake::flush));
+            let pending =
+                self.wake_file.lock().ok().and_then(|mut wake_file| wake_file.as_mut().and_then(WakeFile::flush));
             let wait = match (pending, self.wal_large) {
                 (Some(wait), _) => wait,
                 (None, true) => LOOK_EVERY,
@@ -182,8 +187,8 @@ impl Writer {
     }
 
     fn shut(&mut self) {
-        if let Some(mut wake) = self.wake.lock().ok().and_then(|mut wake| wake.take()) {
-            wake.flush();
+        if let Some(mut wake_file) = self.wake_file.lock().ok().and_then(|mut wake_file| wake_file.take()) {
+            wake_file.flush();
         }
         // Closing the last connection writes the log back and removes it by its name, which must still be its own.
         let _ = self.check_file();
@@ -194,8 +199,8 @@ impl Writer {
     fn group(&mut self, first: Box<dyn Job>, since: Instant) {
         self.leave_gap();
         if let Err(fault) = self.begin(since) {
-            self.distrust(&fault);
-            first.answer(Some(self.place.error(fault)));
+            self.invalidate(&fault);
+            first.answer(Some(self.file_context.error(fault)));
             return;
         }
         let begun = Instant::now();
@@ -207,9 +212,9 @@ impl Writer {
                 Err(fault) => {
                     let undone = self.is_rolled_back();
                     if undone {
-                        self.distrust(&fault);
+                        self.invalidate(&fault);
                     }
-                    let error = self.place.error(fault);
+                    let error = self.file_context.error(fault);
                     if undone {
                         // The operation was the first; or the file system failed, and everything before it is undone,
                         // too.
@@ -242,7 +247,7 @@ impl Writer {
         // The first operation needs no savepoint: until another one has run, the transaction itself serves as one.
         let counts: HashMap<(QueueNo, u8), i64> =
             if beside_others { self.memory.counts.clone() } else { HashMap::new() };
-        let rings = self.memory.rings;
+        let pending_notifications = self.memory.pending_notifications;
         if beside_others {
             connection.prepare_cached("savepoint operation")?.execute([])?;
         }
@@ -265,7 +270,7 @@ impl Writer {
                 self.memory.reload(connection)?;
             }
             self.memory.counts = counts;
-            self.memory.rings = rings;
+            self.memory.pending_notifications = pending_notifications;
         }
         outcome
     }
@@ -276,11 +281,11 @@ impl Writer {
 
     /// Begins a transaction on a file with this program's schema.
     fn begin(&mut self, since: Instant) -> Outcome<()> {
-        let mut patience = Patience::since(since);
+        let mut backoff = LockBackoff::since(since);
         loop {
             match self.try_begin() {
                 Err(fault) if fault.is_busy() => {
-                    if !patience.pause() {
+                    if !backoff.pause() {
                         return Err(fault);
                     }
                 }
@@ -330,8 +335,8 @@ impl Writer {
                 let _ = connection.execute_batch("rollback");
             }
             self.memory.forget();
-            self.distrust(&fault);
-            let error = self.place.error(fault);
+            self.invalidate(&fault);
+            let error = self.file_context.error(fault);
             for job in done {
                 job.answer(Some(error.clone()));
             }
@@ -345,31 +350,31 @@ impl Writer {
             }
             return;
         }
-        let rings = std::mem::take(&mut self.memory.rings);
-        self.ring(rings);
+        let pending_notifications = std::mem::take(&mut self.memory.pending_notifications);
+        self.notify(pending_notifications);
         for job in done {
             job.answer(None);
         }
     }
 
-    pub(crate) fn ring(&mut self, rings: Rings) {
-        if rings.work {
-            self.bells.work.ring();
+    pub(crate) fn notify(&mut self, pending_notifications: PendingNotifications) {
+        if pending_notifications.work {
+            self.notifications.work.notify();
         }
-        if rings.finished {
-            self.bells.finished.ring();
+        if pending_notifications.finished {
+            self.notifications.finished.notify();
         }
-        if rings.signal {
-            self.bells.signal.ring();
+        if pending_notifications.signal {
+            self.notifications.signal.notify();
         }
-        if rings.schedules {
-            self.bells.schedules.ring();
+        if pending_notifications.schedules {
+            self.notifications.schedules.notify();
         }
-        if rings.any()
-            && let Ok(mut wake) = self.wake.lock()
-            && let Some(wake) = wake.as_mut()
+        if pending_notifications.any()
+            && let Ok(mut wake_file) = self.wake_file.lock()
+            && let Some(wake_file) = wake_file.as_mut()
         {
-            wake.tell(rings);
+            wake_file.notify(pending_notifications);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use taskyard_core::Store;
 use taskyard_sqlite::SqliteStore;
 
-use crate::place::{add, task};
+use crate::sandbox::{add, task};
 
 const PART: &str = "TASKYARD_TEST_PART";
 const FILE: &str = "TASKYARD_TEST_FILE";
@@ -91,7 +91,7 @@ async fn part() {
                     let (store, refused) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&refused));
                     tokio::spawn(async move {
                         while refused.load(Ordering::Relaxed) < 100 && started.elapsed() < Duration::from_secs(30) {
-                            let begun = crate::gone::nanos();
+                            let begun = crate::deleted_files::nanos();
                             match store.add(&[task()]).await {
                                 Ok(added) => say(format!("begun={begun} added={}", added[0].id)),
                                 Err(error) => {

@@ -14,8 +14,8 @@ use taskyard_core::{Store, TaskId};
 use taskyard_sqlite::SqliteStore;
 
 use crate::child;
-use crate::gone::seen;
-use crate::place::{Place, add, task};
+use crate::deleted_files::seen;
+use crate::sandbox::{Sandbox, add, task};
 
 const SECONDS: u64 = 2;
 
@@ -151,10 +151,10 @@ fn acknowledged(child: &mut Child) -> HashSet<TaskId> {
 #[tokio::test]
 async fn closes_in_the_same_process_lose_nothing() {
     for adders in [1, 2] {
-        let place = Place::new();
-        place.store().await.close().await;
-        let mut looker = child::spawn("look", &place.file());
-        let mut children: Vec<Child> = (0..adders).map(|_| child::spawn("add_among_closes", &place.file())).collect();
+        let sandbox = Sandbox::new();
+        sandbox.store().await.close().await;
+        let mut looker = child::spawn("look", &sandbox.file());
+        let mut children: Vec<Child> = (0..adders).map(|_| child::spawn("add_among_closes", &sandbox.file())).collect();
         let threads: Vec<_> =
             children.drain(..).map(|mut child| std::thread::spawn(move || acknowledged(&mut child))).collect();
         let added: Vec<_> = threads.into_iter().map(std::thread::JoinHandle::join).collect();
@@ -162,9 +162,9 @@ async fn closes_in_the_same_process_lose_nothing() {
         looker.wait().unwrap();
         let added: HashSet<TaskId> = added.into_iter().flat_map(Result::unwrap).collect();
         assert!(added.len() > 100, "only {}", added.len());
-        let seen = seen(&place.file(), &added).await;
+        let seen = seen(&sandbox.file(), &added).await;
         assert_eq!(seen, added.len(), "with {adders} that add");
-        let check: String = place.raw().query_row("pragma quick_check", [], |row| row.get(0)).unwrap();
+        let check: String = sandbox.raw().query_row("pragma quick_check", [], |row| row.get(0)).unwrap();
         assert_eq!(check, "ok");
     }
 }
@@ -182,14 +182,14 @@ async fn a_forked_child_that_can_open_nothing_keeps_no_lock_either() {
 }
 
 async fn child_keeps_no_lock(part: &str) {
-    let place = Place::new();
-    place.store().await.close().await;
-    let mut child = child::spawn(part, &place.file());
+    let sandbox = Sandbox::new();
+    sandbox.store().await.close().await;
+    let mut child = child::spawn(part, &sandbox.file());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let forked: i32 = lines.find_map(|line| line.split_once("forked=")?.1.parse().ok()).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    let store = place.store().await;
+    let store = sandbox.store().await;
     let added = tokio::time::timeout(Duration::from_secs(20), store.add(&[task()])).await;
     let still_there = Path::new(&format!("/proc/{forked}")).exists();
     std::process::Command::new("kill").arg(forked.to_string()).status().unwrap();

@@ -2,21 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod busy;
 mod child;
 mod damage;
-mod full;
-mod gone;
-mod kill;
+mod deleted_files;
+mod disk_full;
+mod killed_process;
 mod lanes;
+mod linked_files;
 mod locks;
+mod many_writers;
 mod migration;
-mod names;
 mod opening;
 mod overwritten;
-mod place;
 mod ranges;
 mod rows;
+mod sandbox;
+mod schema;
 mod views;
-mod wake;
+mod wake_file;
 mod wal;

@@ -8,7 +8,7 @@ use taskyard_core::task::{NewTask, Start};
 use taskyard_core::{Store, TaskState};
 use taskyard_sqlite::SqliteStore;
 
-use crate::place::{Place, claim, done, request, server, task};
+use crate::sandbox::{Sandbox, claim, done, request, server, task};
 
 /// Compares all tasks in small steps.
 async fn walk(store: &SqliteStore, repair: bool) -> RangeReport {
@@ -38,8 +38,8 @@ async fn suspicion(store: &SqliteStore) -> (bool, u64) {
 
 #[tokio::test]
 async fn what_is_missing_is_noticed_and_put_back() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let host = server(&store).await;
     store.set_ageing("aged", Some(Duration::from_micros(1))).await.unwrap();
     let many = |count: usize, queue: &str| (0..count).map(|_| in_queue(queue)).collect::<Vec<_>>();
@@ -61,14 +61,14 @@ async fn what_is_missing_is_noticed_and_put_back() {
     let report = walk(&store, true).await;
     assert_eq!((report.seen, report.missing, report.repaired), (381, 0, 0));
 
-    let raw = place.raw();
+    let raw = sandbox.raw();
     let deleted = raw.execute("delete from ty_ready where order_number % 2 = 0", []).unwrap() as u64;
     assert!(deleted > 100);
     assert_eq!(suspicion(&store).await, (true, deleted));
     let report = walk(&store, false).await;
     assert_eq!((report.missing, report.repaired), (deleted, 0));
     assert_eq!(suspicion(&store).await, (true, deleted), "a comparison alone changes nothing");
-    let mut work = store.bells().work.listen();
+    let mut work = store.notifications().work.listen();
     let report = walk(&store, true).await;
     assert_eq!((report.missing, report.repaired), (deleted, deleted));
     assert!(work.take(), "what was put back can be claimed");
@@ -80,7 +80,7 @@ async fn what_is_missing_is_noticed_and_put_back() {
     let mut claimed = HashSet::new();
     loop {
         let reply = store.claim(&request(host, 1_000)).await.unwrap();
-        if reply.tasks.is_empty() && reply.place.is_none() {
+        if reply.tasks.is_empty() && reply.cursor.is_none() {
             break;
         }
         for task in reply.tasks {
@@ -92,12 +92,12 @@ async fn what_is_missing_is_noticed_and_put_back() {
 
 #[tokio::test]
 async fn none_is_doubled_beside_claims() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let host = server(&store).await;
     store.add(&(0..600).map(|_| task()).collect::<Vec<_>>()).await.unwrap();
-    place.raw().execute("delete from ty_ready where order_number % 3 > 0", []).unwrap();
-    let other = SqliteStore::open(place.file()).await.unwrap();
+    sandbox.raw().execute("delete from ty_ready where order_number % 3 > 0", []).unwrap();
+    let other = SqliteStore::open(sandbox.file()).await.unwrap();
     let run = async {
         let mut claimed = HashSet::new();
         while claimed.len() < 600 {
@@ -126,13 +126,13 @@ async fn none_is_doubled_beside_claims() {
 /// A count that is wrong for another reason does not keep the store suspect.
 #[tokio::test]
 async fn a_wrong_count_is_put_right_by_a_repair() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     store
         .add(&(0..250).map(|at| in_queue(if at % 2 == 0 { "even" } else { "odd" })).collect::<Vec<_>>())
         .await
         .unwrap();
-    let raw = place.raw();
+    let raw = sandbox.raw();
     raw.execute_batch(
         "delete from ty_task where order_number in (select order_number from ty_ready where queue = 'odd' limit 5);
          delete from ty_ready where order_number not in (select order_number from ty_task);

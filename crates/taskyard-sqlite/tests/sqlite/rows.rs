@@ -3,19 +3,19 @@
 use taskyard_core::store::{ControlReply, TaskFilter, WriteReply};
 use taskyard_core::{Store, TaskId, TaskState, WaitReason};
 
-use crate::place::{Place, add, claim, done, server, task};
+use crate::sandbox::{Sandbox, add, claim, done, server, task};
 
-async fn three(place: &Place) -> (std::sync::Arc<taskyard_sqlite::SqliteStore>, Vec<TaskId>) {
-    let store = place.store().await;
+async fn three(sandbox: &Sandbox) -> (std::sync::Arc<taskyard_sqlite::SqliteStore>, Vec<TaskId>) {
+    let store = sandbox.store().await;
     let batch = [task(), task(), task()];
     store.add(&batch).await.unwrap();
     (store, batch.iter().map(|task| task.id).collect())
 }
 
-fn edit(place: &Place, change: &str, id: TaskId) {
+fn edit(sandbox: &Sandbox, change: &str, id: TaskId) {
     // The texts are constants of this file.
     let sql = format!("update ty_task set {change} where id = ?1");
-    assert_eq!(place.raw().execute(&sql, [id.0.as_bytes()]).unwrap(), 1);
+    assert_eq!(sandbox.raw().execute(&sql, [id.0.as_bytes()]).unwrap(), 1);
 }
 
 #[tokio::test]
@@ -33,10 +33,10 @@ async fn a_claim_goes_on_past_each_of_them() {
         ("state = 99", "99"),
         ("state = 'doing'", "doing"),
     ] {
-        let place = Place::new();
-        let (store, ids) = three(&place).await;
+        let sandbox = Sandbox::new();
+        let (store, ids) = three(&sandbox).await;
         let server = server(&store).await;
-        edit(&place, change, ids[0]);
+        edit(&sandbox, change, ids[0]);
         let claimed: Vec<TaskId> = claim(&store, server, 2).await.iter().map(|task| task.id).collect();
         assert_eq!(claimed, ids[1..], "{change}");
         let record = store.get(&ids[..1]).await.unwrap().remove(0).expect(change);
@@ -53,13 +53,13 @@ async fn a_claim_goes_on_past_each_of_them() {
 
 #[tokio::test]
 async fn a_state_that_is_none_is_shown() {
-    let place = Place::new();
-    let (store, ids) = three(&place).await;
+    let sandbox = Sandbox::new();
+    let (store, ids) = three(&sandbox).await;
     let server = server(&store).await;
     let claimed = claim(&store, server, 3).await;
     let ends: Vec<_> = claimed.iter().map(done).collect();
     store.finish(&ends, &[]).await.unwrap();
-    edit(&place, "state = 42", ids[1]);
+    edit(&sandbox, "state = 42", ids[1]);
     let listed = store.list(&TaskFilter::default()).await.unwrap();
     assert_eq!(listed.len(), 3, "one odd row hides no other");
     let odd = listed.iter().find(|record| record.id == ids[1]).unwrap();
@@ -71,10 +71,10 @@ async fn a_state_that_is_none_is_shown() {
 
 #[tokio::test]
 async fn odd_tags_break_no_filter() {
-    let place = Place::new();
-    let (store, ids) = three(&place).await;
-    edit(&place, "tags = '[broken'", ids[0]);
-    edit(&place, "tags = '[\"a\"]'", ids[1]);
+    let sandbox = Sandbox::new();
+    let (store, ids) = three(&sandbox).await;
+    edit(&sandbox, "tags = '[broken'", ids[0]);
+    edit(&sandbox, "tags = '[\"a\"]'", ids[1]);
     let filter = TaskFilter { tag: Some("a".into()), ..TaskFilter::default() };
     let found: Vec<TaskId> = store.list(&filter).await.unwrap().iter().map(|record| record.id).collect();
     assert_eq!(found, ids[1..2]);
@@ -83,11 +83,11 @@ async fn odd_tags_break_no_filter() {
 
 #[tokio::test]
 async fn an_odd_running_row_loses_its_write_alone() {
-    let place = Place::new();
-    let (store, ids) = three(&place).await;
+    let sandbox = Sandbox::new();
+    let (store, ids) = three(&sandbox).await;
     let server = server(&store).await;
     let claimed = claim(&store, server, 3).await;
-    edit(&place, "token = 'short', attempt = 'x'", ids[1]);
+    edit(&sandbox, "token = 'short', attempt = 'x'", ids[1]);
     let ends: Vec<_> = claimed.iter().map(done).collect();
     let replies = store.finish(&ends, &[]).await.unwrap();
     let applied = WriteReply::Applied(TaskState::Done);
@@ -96,9 +96,9 @@ async fn an_odd_running_row_loses_its_write_alone() {
 
 #[tokio::test]
 async fn stray_rows_in_the_small_tables_are_swept() {
-    let place = Place::new();
-    let (store, ids) = three(&place).await;
-    let raw = place.raw();
+    let sandbox = Sandbox::new();
+    let (store, ids) = three(&sandbox).await;
+    let raw = sandbox.raw();
     raw.execute_batch(
         "insert into ty_ready (lane, rank, order_number, queue) values (0, -9, 424242, 'default');
          insert into ty_waiting values (434343, 1, 0, 1, null, 0), (444444, 3, 0, null, 'x', 0);
@@ -125,10 +125,10 @@ async fn stray_rows_in_the_small_tables_are_swept() {
 /// A runnable row of a task that is done: the task's own row is authoritative.
 #[tokio::test]
 async fn a_finished_task_is_not_run_again() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let id = add(&store, task()).await;
-    edit(&place, "state = 4, finished_at = created_at", id);
+    edit(&sandbox, "state = 4, finished_at = created_at", id);
     let server = server(&store).await;
     assert!(claim(&store, server, 10).await.is_empty());
     assert_eq!(store.get(&[id]).await.unwrap()[0].as_ref().unwrap().state, TaskState::Done);

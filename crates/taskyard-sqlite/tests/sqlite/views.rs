@@ -9,7 +9,7 @@ use taskyard_core::task::{LogLine, NewTask};
 use taskyard_core::{Error, Failure, Store, TaskId};
 use taskyard_sqlite::{Options, SqliteStore};
 
-use crate::place::{Place, add, claim, server, task};
+use crate::sandbox::{Sandbox, add, claim, server, task};
 
 async fn one(store: &SqliteStore, sql: &str) -> Vec<Box<RawValue>> {
     let answer = store.query(sql, 1_000).await.unwrap();
@@ -28,8 +28,8 @@ fn texts(row: &[Box<RawValue>]) -> Vec<String> {
 
 #[tokio::test]
 async fn they_show_what_people_ask_for() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let parent =
         add(&store, NewTask { name: Some("Mail".into()), context: Some(br#"{"a":1}"#.to_vec()), ..task() }).await;
     let child = add(&store, NewTask { parents: vec![parent], ..task() }).await;
@@ -85,8 +85,8 @@ async fn they_show_what_people_ask_for() {
 /// Runs the query of PostgreSQL's tests, without its arrays.
 #[tokio::test]
 async fn the_hierarchy_can_be_walked() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let root = add(&store, task()).await;
     let child = add(&store, NewTask { parents: vec![root], ..task() }).await;
     add(&store, NewTask { parents: vec![child], ..task() }).await;
@@ -107,8 +107,8 @@ async fn the_hierarchy_can_be_walked() {
 
 #[tokio::test]
 async fn odd_payloads_are_shown_as_nothing() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     add(&store, NewTask::new("odd", vec![0, 255, 7])).await;
     let row = one(&store, "select kind, args from queued_tasks").await;
     assert_eq!(texts(&row), ["odd", "-"]);
@@ -116,8 +116,8 @@ async fn odd_payloads_are_shown_as_nothing() {
 
 #[tokio::test]
 async fn a_query_writes_nothing() {
-    let place = Place::new();
-    let store = place.store().await;
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
     let id: TaskId = add(&store, task()).await;
     for sql in ["delete from ty_task", "drop view queued_tasks", "pragma journal_mode = delete", "not sql"] {
         assert!(store.query(sql, 10).await.is_err(), "{sql}");
@@ -127,26 +127,26 @@ async fn a_query_writes_nothing() {
 
 #[tokio::test]
 async fn a_users_table_of_that_name_is_never_touched() {
-    let place = Place::new();
-    place.raw().execute_batch("create table Queued_Tasks (id); insert into Queued_Tasks values (7)").unwrap();
-    let before = std::fs::read(place.file()).unwrap();
-    let store = SqliteStore::open(place.file()).await.unwrap();
+    let sandbox = Sandbox::new();
+    sandbox.raw().execute_batch("create table Queued_Tasks (id); insert into Queued_Tasks values (7)").unwrap();
+    let before = std::fs::read(sandbox.file()).unwrap();
+    let store = SqliteStore::open(sandbox.file()).await.unwrap();
     assert_eq!(store.migrate().await.unwrap_err(), Error::ForeignRelation("queued_tasks".into()));
-    assert!(std::fs::read(place.file()).unwrap() == before, "the file was touched");
+    assert!(std::fs::read(sandbox.file()).unwrap() == before, "the file was touched");
     let mut options = Options::default();
     options.views = false;
-    let store = SqliteStore::open_with(place.file(), options).await.unwrap();
+    let store = SqliteStore::open_with(sandbox.file(), options).await.unwrap();
     store.migrate().await.unwrap();
     add(&store, task()).await;
-    let seven: i64 = place.raw().query_row("select id from Queued_Tasks", [], |row| row.get(0)).unwrap();
+    let seven: i64 = sandbox.raw().query_row("select id from Queued_Tasks", [], |row| row.get(0)).unwrap();
     assert_eq!(seven, 7);
 }
 
 #[tokio::test]
 async fn missing_views_are_made_again() {
-    let place = Place::new();
-    let store = place.store().await;
-    place.raw().execute_batch("drop view queued_tasks").unwrap();
+    let sandbox = Sandbox::new();
+    let store = sandbox.store().await;
+    sandbox.raw().execute_batch("drop view queued_tasks").unwrap();
     let report = store.migrate().await.unwrap();
     assert!(report.applied.is_empty());
     store.query("select * from queued_tasks", 10).await.unwrap();

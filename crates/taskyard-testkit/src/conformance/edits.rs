@@ -8,18 +8,18 @@ use taskyard_core::store::{NewPayload, Outcome, TaskEdit, TaskFilter};
 use taskyard_core::task::NewTask;
 use taskyard_core::{Error, Failure, RetryPolicy, TaskId, TaskState};
 
-use super::Yard;
+use super::Harness;
 use super::control::one_in_each;
 use crate::factory::{in_queue, task};
 
-pub(super) async fn edit_in_every_state(yard: Yard) {
-    let server = yard.server().await;
-    let ids = one_in_each(&yard, &server).await;
-    let before = yard.store.get(&ids).await.unwrap();
+pub(super) async fn edit_in_every_state(harness: Harness) {
+    let server = harness.server().await;
+    let ids = one_in_each(&harness, &server).await;
+    let before = harness.store.get(&ids).await.unwrap();
     let edit = TaskEdit { priority: Some(5), queue: Some("other".into()), max_retries: Some(9), ..TaskEdit::default() };
     for (at, state) in TaskState::ALL.into_iter().enumerate() {
-        let reply = yard.store.edit(ids[at], &edit).await.unwrap();
-        let record = yard.record(ids[at]).await;
+        let reply = harness.store.edit(ids[at], &edit).await.unwrap();
+        let record = harness.record(ids[at]).await;
         let mut expected = before[at].clone().unwrap();
         if matches!(state, Stopped | Failed | Cancelled) {
             assert_eq!(reply, Applied(state));
@@ -31,49 +31,49 @@ pub(super) async fn edit_in_every_state(yard: Yard) {
         }
         assert_eq!(record, expected);
     }
-    assert_eq!(yard.store.edit(TaskId::generate(), &edit).await.unwrap(), NotFound);
+    assert_eq!(harness.store.edit(TaskId::generate(), &edit).await.unwrap(), NotFound);
 }
 
-pub(super) async fn an_edited_task_runs_with_what_it_was_given(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn an_edited_task_runs_with_what_it_was_given(harness: Harness) {
+    let server = harness.server().await;
     let retry = RetryPolicy { backoff_ms: 7, factor: 1.5, never: vec!["ValueError".into()], ..RetryPolicy::default() };
-    let claimed = yard.start(&server, NewTask { retry: retry.clone(), ..task() }).await;
+    let claimed = harness.start(&server, NewTask { retry: retry.clone(), ..task() }).await;
     server.fail(&claimed).await;
     let payload = br#"{"args": ["fixed"], "kwargs": {}}"#.to_vec();
     let new = NewPayload { seen: claimed.payload.clone(), payload: payload.clone(), encoded: false };
     let edit = TaskEdit { payload: Some(new), queue: Some("second".into()), priority: Some(3), max_retries: Some(1) };
-    assert_eq!(yard.store.edit(claimed.id, &edit).await.unwrap(), Applied(Failed));
-    assert_eq!(yard.attempts(claimed.id).await.len(), 1, "its history stays");
-    yard.retry(claimed.id).await;
+    assert_eq!(harness.store.edit(claimed.id, &edit).await.unwrap(), Applied(Failed));
+    assert_eq!(harness.attempts(claimed.id).await.len(), 1, "its history stays");
+    harness.retry(claimed.id).await;
     let again = server.claim_queue("second", 5).await;
     assert_eq!((again.len(), again[0].id, &again[0].payload), (1, claimed.id, &payload));
     assert_eq!(again[0].retry, RetryPolicy { max_retries: 1, ..retry });
 }
 
-pub(super) async fn an_edit_of_something_else_is_refused(yard: Yard) {
-    let server = yard.server().await;
-    let id = yard.ended(&server, Failed).await;
-    let before = yard.record(id).await;
+pub(super) async fn an_edit_of_something_else_is_refused(harness: Harness) {
+    let server = harness.server().await;
+    let id = harness.ended(&server, Failed).await;
+    let before = harness.record(id).await;
     let new = NewPayload { seen: b"{}".to_vec(), payload: b"{\"args\":[1]}".to_vec(), encoded: false };
     let edit = TaskEdit { payload: Some(new), priority: Some(1), ..TaskEdit::default() };
-    let refused = yard.store.edit(id, &edit).await;
+    let refused = harness.store.edit(id, &edit).await;
     assert!(matches!(refused, Err(Error::EditedMeanwhile(found)) if found == id), "{refused:?}");
-    assert_eq!(yard.record(id).await, before);
+    assert_eq!(harness.record(id).await, before);
 }
 
-pub(super) async fn filters_by_error_and_time(yard: Yard) {
-    let began = yard.freeze().await;
-    let server = yard.server().await;
+pub(super) async fn filters_by_error_and_time(harness: Harness) {
+    let began = harness.freeze().await;
+    let server = harness.server().await;
     let mut ids = Vec::new();
     for (queue, error_type, message) in
         [("a", "ValueError", "no such user: 100%"), ("a", "KeyError", "no such_user"), ("b", "ValueError", "")]
     {
-        let claimed = yard.start(&server, in_queue(queue)).await;
+        let claimed = harness.start(&server, in_queue(queue)).await;
         server.finish(&claimed, Outcome::Failed(Failure::new(error_type, message))).await;
         ids.push(claimed.id);
-        yard.advance(Duration::from_secs(1)).await;
+        harness.advance(Duration::from_secs(1)).await;
     }
-    yard.ended(&server, TaskState::Done).await;
+    harness.ended(&server, TaskState::Done).await;
     let failed = TaskFilter { states: vec![Failed], ..TaskFilter::default() };
     let second = began.checked_add(Duration::from_secs(1)).unwrap();
     let cases = [
@@ -90,11 +90,12 @@ pub(super) async fn filters_by_error_and_time(yard: Yard) {
     ];
     for (filter, expected) in cases {
         let expected: Vec<TaskId> = expected.into_iter().map(|at: usize| ids[at]).collect();
-        assert_eq!(yard.store.select(&filter, None, 10).await.unwrap(), expected, "{filter:?}");
-        let mut listed: Vec<TaskId> = yard.store.list(&filter).await.unwrap().iter().map(|record| record.id).collect();
+        assert_eq!(harness.store.select(&filter, None, 10).await.unwrap(), expected, "{filter:?}");
+        let mut listed: Vec<TaskId> =
+            harness.store.list(&filter).await.unwrap().iter().map(|record| record.id).collect();
         listed.reverse();
         assert_eq!(listed, expected, "{filter:?}");
-        assert_eq!(yard.store.count(&filter).await.unwrap(), expected.len() as u64, "{filter:?}");
+        assert_eq!(harness.store.count(&filter).await.unwrap(), expected.len() as u64, "{filter:?}");
     }
-    assert_eq!(yard.store.count(&TaskFilter::default()).await.unwrap(), 4);
+    assert_eq!(harness.store.count(&TaskFilter::default()).await.unwrap(), 4);
 }

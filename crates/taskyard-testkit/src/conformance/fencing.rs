@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskyard_core::store::{Claimed, Finish, Outcome, Record, WriteReply};
 use taskyard_core::{TaskId, TaskState, Token};
 
-use super::{TestServer, Yard};
+use super::{Harness, TestServer};
 use crate::factory::{LEASE, failure, line, task, tasks};
 
 /// Returns every way to end an attempt, and the state it leads to.
@@ -30,108 +30,108 @@ fn outcomes() -> Vec<(Outcome, TaskState)> {
 }
 
 /// Starts a task for one outcome, independent of other enqueued tasks.
-async fn start(yard: &Yard, server: &TestServer) -> Claimed {
+async fn start(harness: &Harness, server: &TestServer) -> Claimed {
     let queue = TaskId::generate().to_string();
-    yard.add(crate::factory::in_queue(&queue)).await;
+    harness.add(crate::factory::in_queue(&queue)).await;
     server.claim_queue(&queue, 1).await.remove(0)
 }
 
-pub(super) async fn every_outcome_is_applied_once(yard: Yard) {
-    yard.freeze().await;
-    let server = yard.server().await;
+pub(super) async fn every_outcome_is_applied_once(harness: Harness) {
+    harness.freeze().await;
+    let server = harness.server().await;
     for (outcome, state) in outcomes() {
-        let claimed = start(&yard, &server).await;
+        let claimed = start(&harness, &server).await;
         let reply = server.finish(&claimed, outcome.clone()).await;
         assert_eq!(reply, WriteReply::Applied(state), "{outcome:?}");
-        let after = yard.record(claimed.id).await;
+        let after = harness.record(claimed.id).await;
         assert_eq!(after.state, state, "{outcome:?}");
-        let history = yard.attempts(claimed.id).await;
+        let history = harness.attempts(claimed.id).await;
         // Repeats the write, as after a lost reply, and another one under the same token.
         for second in [outcome.clone(), Outcome::Done { result: b"2".to_vec() }, Outcome::Failed(failure("late"))] {
             let reply = server.finish(&claimed, second).await;
             assert_eq!(reply, WriteReply::AlreadyApplied(state), "{outcome:?}");
         }
-        assert_eq!(yard.record(claimed.id).await, after, "{outcome:?}");
-        assert_eq!(yard.attempts(claimed.id).await, history, "{outcome:?}");
+        assert_eq!(harness.record(claimed.id).await, after, "{outcome:?}");
+        assert_eq!(harness.attempts(claimed.id).await, history, "{outcome:?}");
     }
 }
 
-pub(super) async fn every_outcome_with_a_wrong_token_is_lost(yard: Yard) {
-    let server = yard.server().await;
-    let claimed = start(&yard, &server).await;
-    let before = yard.record(claimed.id).await;
+pub(super) async fn every_outcome_with_a_wrong_token_is_lost(harness: Harness) {
+    let server = harness.server().await;
+    let claimed = start(&harness, &server).await;
+    let before = harness.record(claimed.id).await;
     for (outcome, _) in outcomes() {
         let reply = server.finish_as(claimed.id, Token::generate(), outcome.clone()).await;
         assert_eq!(reply, WriteReply::Lost, "{outcome:?}");
         let reply = server.finish_as(TaskId::generate(), claimed.token, outcome.clone()).await;
         assert_eq!(reply, WriteReply::Lost, "{outcome:?}");
     }
-    assert_eq!(yard.record(claimed.id).await, before);
+    assert_eq!(harness.record(claimed.id).await, before);
     server.done(&claimed).await;
 }
 
-pub(super) async fn every_outcome_of_an_earlier_attempt_is_lost(yard: Yard) {
-    let server = yard.server().await;
-    let old = start(&yard, &server).await;
+pub(super) async fn every_outcome_of_an_earlier_attempt_is_lost(harness: Harness) {
+    let server = harness.server().await;
+    let old = start(&harness, &server).await;
     server.finish(&old, Outcome::Released).await;
     let new = server.claim_one().await;
     assert_eq!(new.id, old.id);
     assert_ne!(new.token, old.token);
-    let before = yard.record(new.id).await;
+    let before = harness.record(new.id).await;
     for (outcome, _) in outcomes() {
         assert_eq!(server.finish(&old, outcome.clone()).await, WriteReply::Lost, "{outcome:?}");
     }
-    assert_eq!(yard.record(new.id).await, before);
+    assert_eq!(harness.record(new.id).await, before);
     server.done(&new).await;
 }
 
-pub(super) async fn an_unclaimed_task_takes_no_write(yard: Yard) {
-    let server = yard.server().await;
-    let id = yard.add(task()).await;
+pub(super) async fn an_unclaimed_task_takes_no_write(harness: Harness) {
+    let server = harness.server().await;
+    let id = harness.add(task()).await;
     for (outcome, _) in outcomes() {
         assert_eq!(server.finish_as(id, Token::generate(), outcome).await, WriteReply::Lost);
     }
-    yard.assert_state(id, TaskState::Enqueued).await;
+    harness.assert_state(id, TaskState::Enqueued).await;
 }
 
 /// The zombie: its server was declared dead and another one has run the task; then it wakes and writes.
-pub(super) async fn a_zombie_changes_nothing(yard: Yard) {
-    yard.freeze().await;
-    let zombie = yard.server().await;
-    let old = start(&yard, &zombie).await;
-    yard.advance(LEASE * 2).await;
-    let rescuer = yard.server().await;
-    assert_eq!(yard.rescue(zombie.id).await, 1);
+pub(super) async fn a_zombie_changes_nothing(harness: Harness) {
+    harness.freeze().await;
+    let zombie = harness.server().await;
+    let old = start(&harness, &zombie).await;
+    harness.advance(LEASE * 2).await;
+    let rescuer = harness.server().await;
+    assert_eq!(harness.rescue(zombie.id).await, 1);
     let done = Outcome::Done { result: b"\"zombie\"".to_vec() };
     assert_eq!(zombie.finish(&old, done.clone()).await, WriteReply::Lost, "freed, not yet claimed");
     let new = rescuer.claim_one().await;
     assert_eq!(zombie.finish(&old, done.clone()).await, WriteReply::Lost, "claimed by another");
     rescuer.finish(&new, Outcome::Done { result: b"\"winner\"".to_vec() }).await;
     assert_eq!(zombie.finish(&old, done).await, WriteReply::Lost, "done by another");
-    assert_eq!(yard.record(old.id).await.result.as_deref(), Some(&b"\"winner\""[..]));
+    assert_eq!(harness.record(old.id).await.result.as_deref(), Some(&b"\"winner\""[..]));
 }
 
 /// Until its tasks are rescued, a late server may still finish them, because no other server has them.
-pub(super) async fn a_lapsed_server_that_was_not_rescued_may_finish(yard: Yard) {
-    yard.freeze().await;
-    let server = yard.server().await;
-    let claimed = start(&yard, &server).await;
-    yard.advance(LEASE * 2).await;
+pub(super) async fn a_lapsed_server_that_was_not_rescued_may_finish(harness: Harness) {
+    harness.freeze().await;
+    let server = harness.server().await;
+    let claimed = start(&harness, &server).await;
+    harness.advance(LEASE * 2).await;
     server.done(&claimed).await;
 }
 
-pub(super) async fn a_retry_by_a_person_clears_the_token(yard: Yard) {
-    let server = yard.server().await;
-    let old = start(&yard, &server).await;
+pub(super) async fn a_retry_by_a_person_clears_the_token(harness: Harness) {
+    let server = harness.server().await;
+    let old = start(&harness, &server).await;
     server.fail(&old).await;
-    yard.retry(old.id).await;
+    harness.retry(old.id).await;
     assert_eq!(server.finish(&old, Outcome::Failed(failure("again"))).await, WriteReply::Lost);
-    yard.assert_state(old.id, TaskState::Enqueued).await;
+    harness.assert_state(old.id, TaskState::Enqueued).await;
 }
 
-pub(super) async fn a_batch_applies_what_it_can(yard: Yard) {
-    let server = yard.server().await;
-    yard.add_all(&tasks(4)).await;
+pub(super) async fn a_batch_applies_what_it_can(harness: Harness) {
+    let server = harness.server().await;
+    harness.add_all(&tasks(4)).await;
     let claimed = server.claim(4).await;
     server.done(&claimed[1]).await;
     let finish = |at: usize, token: Token| Finish {
@@ -147,7 +147,7 @@ pub(super) async fn a_batch_applies_what_it_can(yard: Yard) {
         finish(1, claimed[1].token),
         finish(0, claimed[0].token),
     ];
-    let replies = yard.store.finish(&batch, &[]).await.unwrap();
+    let replies = harness.store.finish(&batch, &[]).await.unwrap();
     let expected = [
         WriteReply::Applied(TaskState::Done),
         WriteReply::Lost,
@@ -155,17 +155,17 @@ pub(super) async fn a_batch_applies_what_it_can(yard: Yard) {
         WriteReply::Applied(TaskState::Done),
     ];
     assert_eq!(replies, expected);
-    assert_eq!(yard.record(claimed[0].id).await.result, Some(b"0".to_vec()));
-    assert_eq!(yard.record(claimed[3].id).await.result, Some(b"3".to_vec()));
-    yard.assert_state(claimed[2].id, TaskState::Doing).await;
+    assert_eq!(harness.record(claimed[0].id).await.result, Some(b"0".to_vec()));
+    assert_eq!(harness.record(claimed[3].id).await.result, Some(b"3".to_vec()));
+    harness.assert_state(claimed[2].id, TaskState::Doing).await;
 }
 
 /// A batch may contain every kind of outcome at once.
-pub(super) async fn a_mixed_batch_applies_each_its_own(yard: Yard) {
-    yard.freeze().await;
-    let server = yard.server().await;
+pub(super) async fn a_mixed_batch_applies_each_its_own(harness: Harness) {
+    harness.freeze().await;
+    let server = harness.server().await;
     let outcomes = outcomes();
-    yard.add_all(&tasks(outcomes.len())).await;
+    harness.add_all(&tasks(outcomes.len())).await;
     let claimed = server.claim(outcomes.len()).await;
     let batch: Vec<Finish> = outcomes
         .iter()
@@ -178,18 +178,18 @@ pub(super) async fn a_mixed_batch_applies_each_its_own(yard: Yard) {
             logs: Vec::new(),
         })
         .collect();
-    let replies = yard.store.finish(&batch, &[]).await.unwrap();
+    let replies = harness.store.finish(&batch, &[]).await.unwrap();
     let expected: Vec<WriteReply> = outcomes.iter().map(|(_, state)| WriteReply::Applied(*state)).collect();
     assert_eq!(replies, expected);
     for ((_, state), claimed) in outcomes.iter().zip(&claimed) {
-        yard.assert_state(claimed.id, *state).await;
+        harness.assert_state(claimed.id, *state).await;
     }
 }
 
 /// A write that occurs twice in one batch counts once.
-pub(super) async fn a_write_twice_in_a_batch_counts_once(yard: Yard) {
-    let server = yard.server().await;
-    let claimed = start(&yard, &server).await;
+pub(super) async fn a_write_twice_in_a_batch_counts_once(harness: Harness) {
+    let server = harness.server().await;
+    let claimed = start(&harness, &server).await;
     let finish = Finish {
         id: claimed.id,
         token: claimed.token,
@@ -197,18 +197,18 @@ pub(super) async fn a_write_twice_in_a_batch_counts_once(yard: Yard) {
         context: None,
         logs: Vec::new(),
     };
-    let replies = yard.store.finish(&[finish.clone(), finish], &[]).await.unwrap();
+    let replies = harness.store.finish(&[finish.clone(), finish], &[]).await.unwrap();
     assert_eq!(replies[0], WriteReply::Applied(TaskState::Enqueued));
     assert_ne!(replies[1], WriteReply::Lost);
-    let record = yard.record(claimed.id).await;
+    let record = harness.record(claimed.id).await;
     assert_eq!((record.state, record.failures), (TaskState::Enqueued, 1));
-    assert_eq!(yard.attempts(claimed.id).await.len(), 1);
+    assert_eq!(harness.attempts(claimed.id).await.len(), 1);
 }
 
-pub(super) async fn of_concurrent_ends_one_decides(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn of_concurrent_ends_one_decides(harness: Harness) {
+    let server = harness.server().await;
     for _ in 0..20 {
-        let claimed = start(&yard, &server).await;
+        let claimed = start(&harness, &server).await;
         let mut ends = tokio::task::JoinSet::new();
         for at in 0..4_u8 {
             let (server, claimed) = (server.clone(), claimed.clone());
@@ -221,9 +221,9 @@ pub(super) async fn of_concurrent_ends_one_decides(yard: Yard) {
     }
 }
 
-pub(super) async fn records_are_fenced_too(yard: Yard) {
-    let server = yard.server().await;
-    let claimed = start(&yard, &server).await;
+pub(super) async fn records_are_fenced_too(harness: Harness) {
+    let server = harness.server().await;
+    let claimed = start(&harness, &server).await;
     let record = |token| Record {
         id: claimed.id,
         token,
@@ -231,20 +231,20 @@ pub(super) async fn records_are_fenced_too(yard: Yard) {
         logs: vec![line("from a record")],
     };
     assert_eq!(server.record(record(Token::generate())).await, WriteReply::Lost);
-    assert_eq!(yard.store.context(claimed.id).await.unwrap(), Some(b"{}".to_vec()));
-    assert!(yard.store.logs(claimed.id, 0, 10).await.unwrap().is_empty());
+    assert_eq!(harness.store.context(claimed.id).await.unwrap(), Some(b"{}".to_vec()));
+    assert!(harness.store.logs(claimed.id, 0, 10).await.unwrap().is_empty());
     assert_eq!(server.record(record(claimed.token)).await, WriteReply::Applied(TaskState::Doing));
-    assert_eq!(yard.store.logs(claimed.id, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(harness.store.logs(claimed.id, 0, 10).await.unwrap().len(), 1);
     server.done(&claimed).await;
     let late = server.record(record(claimed.token)).await;
     assert!(!matches!(late, WriteReply::Applied(_)), "the attempt is over: {late:?}");
-    assert_eq!(yard.store.logs(claimed.id, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(harness.store.logs(claimed.id, 0, 10).await.unwrap().len(), 1);
 }
 
-pub(super) async fn closing_a_claim_leaves_nothing_to_rescue(yard: Yard) {
-    yard.freeze().await;
-    let server = yard.server().await;
-    yard.add_all(&tasks(3)).await;
+pub(super) async fn closing_a_claim_leaves_nothing_to_rescue(harness: Harness) {
+    harness.freeze().await;
+    let server = harness.server().await;
+    harness.add_all(&tasks(3)).await;
     let request = crate::factory::request(server.id, 3);
     let claimed = server.claim_with(&request).await.tasks;
     server.done_all(&claimed[..2]).await;
@@ -255,8 +255,8 @@ pub(super) async fn closing_a_claim_leaves_nothing_to_rescue(yard: Yard) {
         context: None,
         logs: Vec::new(),
     };
-    yard.store.finish(&[last], &[request.claim]).await.unwrap();
-    yard.store.finish(&[], &[request.claim]).await.unwrap();
-    yard.advance(LEASE * 2).await;
-    assert_eq!(yard.rescue(server.id).await, 0);
+    harness.store.finish(&[last], &[request.claim]).await.unwrap();
+    harness.store.finish(&[], &[request.claim]).await.unwrap();
+    harness.advance(LEASE * 2).await;
+    assert_eq!(harness.rescue(server.id).await, 0);
 }

@@ -149,7 +149,7 @@ async fn check_figures(store: &Arc<dyn Store>, records: &[TaskRecord]) {
 async fn check_claimable(store: &Arc<dyn Store>, records: &[TaskRecord]) {
     for queue in store.queues().await.expect("queues can be read") {
         store.set_paused(&queue.name, false).await.expect("a queue can be resumed");
-        store.set_concurrency(&queue.name, None).await.expect("a limit can be lifted");
+        store.set_limit(&queue.name, None).await.expect("a limit can be lifted");
         store.set_rate(&queue.name, None).await.expect("a rate can be lifted");
     }
     let server = factory::server();

@@ -6,7 +6,7 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Outcome, ParkedReason, WriteReply};
 use taskyard_core::{TaskState, WaitReason};
 
-use super::{TestServer, Yard};
+use super::{Harness, TestServer};
 use crate::factory::{expiring, python, task, tasks};
 
 async fn park(server: &TestServer, claimed: &Claimed, reason: &str) {
@@ -14,10 +14,10 @@ async fn park(server: &TestServer, claimed: &Claimed, reason: &str) {
     assert_eq!(reply, WriteReply::Applied(TaskState::Waiting));
 }
 
-async fn unpark(yard: &Yard, reason: &str) -> usize {
+async fn unpark(harness: &Harness, reason: &str) -> usize {
     let mut sum = 0;
     for _ in 0..100 {
-        let report = yard.store.unpark(Runtime::Rust, reason).await.unwrap();
+        let report = harness.store.unpark(Runtime::Rust, reason).await.unwrap();
         sum += report.tasks;
         if !report.more {
             return sum;
@@ -26,60 +26,60 @@ async fn unpark(yard: &Yard, reason: &str) -> usize {
     panic!("unpark says `more` for ever");
 }
 
-pub(super) async fn a_parked_task_waits_with_its_reason(yard: Yard) {
-    let server = yard.server().await;
-    let claimed = yard.start(&server, task()).await;
+pub(super) async fn a_parked_task_waits_with_its_reason(harness: Harness) {
+    let server = harness.server().await;
+    let claimed = harness.start(&server, task()).await;
     park(&server, &claimed, "kind `app::send`").await;
-    yard.assert_waits(claimed.id, WaitReason::Parked).await;
-    let record = yard.record(claimed.id).await;
+    harness.assert_waits(claimed.id, WaitReason::Parked).await;
+    let record = harness.record(claimed.id).await;
     assert!(record.waiting_for.expect("it says what it waits for").contains("kind `app::send`"));
     assert_eq!((record.attempt, record.failures, record.started_at), (0, 0, None));
     assert!(server.claim(10).await.is_empty());
-    yard.promote().await;
-    yard.assert_waits(claimed.id, WaitReason::Parked).await;
+    harness.promote().await;
+    harness.assert_waits(claimed.id, WaitReason::Parked).await;
 }
 
-pub(super) async fn reasons_are_counted(yard: Yard) {
-    let server = yard.server().await;
-    yard.add_all(&tasks(5)).await;
+pub(super) async fn reasons_are_counted(harness: Harness) {
+    let server = harness.server().await;
+    harness.add_all(&tasks(5)).await;
     for (at, claimed) in server.claim(5).await.iter().enumerate() {
         park(&server, claimed, if at < 3 { "kind `a`" } else { "kind `b`" }).await;
     }
-    yard.add(python()).await;
+    harness.add(python()).await;
     let snake = server.claim_python(1).await.remove(0);
     park(&server, &snake, "kind `a`").await;
-    let mut reasons = yard.store.parked(Runtime::Rust).await.unwrap();
+    let mut reasons = harness.store.parked(Runtime::Rust).await.unwrap();
     reasons.sort_by(|left, right| left.reason.cmp(&right.reason));
     let expected =
         [("kind `a`", 3), ("kind `b`", 2)].map(|(reason, count)| ParkedReason { reason: reason.into(), count });
     assert_eq!(reasons, expected);
-    let reasons = yard.store.parked(Runtime::Python).await.unwrap();
+    let reasons = harness.store.parked(Runtime::Python).await.unwrap();
     assert_eq!(reasons, [ParkedReason { reason: "kind `a`".into(), count: 1 }]);
-    assert_eq!(yard.store.status().await.unwrap().parked, 6);
+    assert_eq!(harness.store.status().await.unwrap().parked, 6);
 }
 
-pub(super) async fn unparking_frees_one_reason_of_one_runtime(yard: Yard) {
-    let server = yard.server().await;
-    yard.add_all(&tasks(2)).await;
-    yard.add(python()).await;
+pub(super) async fn unparking_frees_one_reason_of_one_runtime(harness: Harness) {
+    let server = harness.server().await;
+    harness.add_all(&tasks(2)).await;
+    harness.add(python()).await;
     let rust = server.claim(2).await;
     let snake = server.claim_python(1).await.remove(0);
     park(&server, &rust[0], "kind `a`").await;
     park(&server, &rust[1], "kind `b`").await;
     park(&server, &snake, "kind `a`").await;
-    assert_eq!(unpark(&yard, "kind `a`").await, 1);
-    assert_eq!(unpark(&yard, "kind `a`").await, 0);
-    assert_eq!(unpark(&yard, "kind `none`").await, 0);
-    yard.assert_state(rust[0].id, TaskState::Enqueued).await;
-    yard.assert_waits(rust[1].id, WaitReason::Parked).await;
-    yard.assert_waits(snake.id, WaitReason::Parked).await;
+    assert_eq!(unpark(&harness, "kind `a`").await, 1);
+    assert_eq!(unpark(&harness, "kind `a`").await, 0);
+    assert_eq!(unpark(&harness, "kind `none`").await, 0);
+    harness.assert_state(rust[0].id, TaskState::Enqueued).await;
+    harness.assert_waits(rust[1].id, WaitReason::Parked).await;
+    harness.assert_waits(snake.id, WaitReason::Parked).await;
     let again = server.claim_one().await;
     assert_eq!((again.id, again.attempt), (rust[0].id, 1));
 }
 
-pub(super) async fn thousands_are_unparked_in_bounded_steps(yard: Yard) {
-    let server = yard.server().await;
-    let added = yard.add_many(&tasks(2_300)).await;
+pub(super) async fn thousands_are_unparked_in_bounded_steps(harness: Harness) {
+    let server = harness.server().await;
+    let added = harness.add_many(&tasks(2_300)).await;
     for _ in 0..3 {
         let batch: Vec<_> = server
             .claim(1_000)
@@ -93,41 +93,41 @@ pub(super) async fn thousands_are_unparked_in_bounded_steps(yard: Yard) {
                 logs: Vec::new(),
             })
             .collect();
-        yard.store.finish(&batch, &[]).await.unwrap();
+        harness.store.finish(&batch, &[]).await.unwrap();
     }
-    assert_eq!(yard.store.parked(Runtime::Rust).await.unwrap()[0].count, 2_300);
-    let first = yard.store.unpark(Runtime::Rust, "kind `a`").await.unwrap();
+    assert_eq!(harness.store.parked(Runtime::Rust).await.unwrap()[0].count, 2_300);
+    let first = harness.store.unpark(Runtime::Rust, "kind `a`").await.unwrap();
     assert!(first.more && first.tasks <= 1_000, "{first:?}");
-    assert_eq!(first.tasks + unpark(&yard, "kind `a`").await, 2_300);
-    assert_eq!(yard.count(&added, TaskState::Enqueued).await, 2_300);
+    assert_eq!(first.tasks + unpark(&harness, "kind `a`").await, 2_300);
+    assert_eq!(harness.count(&added, TaskState::Enqueued).await, 2_300);
 }
 
-pub(super) async fn a_parked_task_can_be_cancelled(yard: Yard) {
-    let server = yard.server().await;
-    let claimed = yard.start(&server, task()).await;
+pub(super) async fn a_parked_task_can_be_cancelled(harness: Harness) {
+    let server = harness.server().await;
+    let claimed = harness.start(&server, task()).await;
     park(&server, &claimed, "kind `a`").await;
-    yard.cancel(claimed.id).await;
-    yard.assert_state(claimed.id, TaskState::Cancelled).await;
-    assert_eq!(unpark(&yard, "kind `a`").await, 0);
-    assert!(yard.store.parked(Runtime::Rust).await.unwrap().is_empty());
+    harness.cancel(claimed.id).await;
+    harness.assert_state(claimed.id, TaskState::Cancelled).await;
+    assert_eq!(unpark(&harness, "kind `a`").await, 0);
+    assert!(harness.store.parked(Runtime::Rust).await.unwrap().is_empty());
 }
 
-pub(super) async fn a_parked_task_may_expire(yard: Yard) {
-    yard.freeze().await;
-    let server = yard.server().await;
-    let claimed = yard.start(&server, expiring(Duration::from_secs(60))).await;
+pub(super) async fn a_parked_task_may_expire(harness: Harness) {
+    harness.freeze().await;
+    let server = harness.server().await;
+    let claimed = harness.start(&server, expiring(Duration::from_secs(60))).await;
     park(&server, &claimed, "kind `a`").await;
-    yard.advance(Duration::from_secs(61)).await;
-    assert_eq!(yard.promote().await.expired, 1);
-    yard.assert_state(claimed.id, TaskState::Cancelled).await;
+    harness.advance(Duration::from_secs(61)).await;
+    assert_eq!(harness.promote().await.expired, 1);
+    harness.assert_state(claimed.id, TaskState::Cancelled).await;
 }
 
 /// The reason is arbitrary text: it must not break out of anything.
-pub(super) async fn any_text_is_a_reason(yard: Yard) {
-    let server = yard.server().await;
-    let claimed = yard.start(&server, task()).await;
+pub(super) async fn any_text_is_a_reason(harness: Harness) {
+    let server = harness.server().await;
+    let claimed = harness.start(&server, task()).await;
     let reason = "it's a \"kind\"; drop table task; -- % _ \\ ünïcode";
     park(&server, &claimed, reason).await;
-    assert_eq!(yard.store.parked(Runtime::Rust).await.unwrap()[0].reason, reason);
-    assert_eq!(unpark(&yard, reason).await, 1);
+    assert_eq!(harness.store.parked(Runtime::Rust).await.unwrap()[0].reason, reason);
+    assert_eq!(unpark(&harness, reason).await, 1);
 }

@@ -6,7 +6,7 @@ use taskyard_core::store::{Outcome, WriteReply};
 use taskyard_core::task::{Failure, NewTask};
 use taskyard_core::{TaskId, TaskState};
 
-use super::Yard;
+use super::Harness;
 use crate::factory::{child_of, task};
 
 /// Returns values that databases and languages are known to change, refuse or cut.
@@ -52,12 +52,12 @@ fn mebibyte(seed: u64) -> Vec<u8> {
     .collect()
 }
 
-pub(super) async fn arguments_are_exact(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn arguments_are_exact(harness: Harness) {
+    let server = harness.server().await;
     let batch: Vec<NewTask> = hostile().into_iter().map(|payload| NewTask { payload, ..task() }).collect();
-    yard.add_all(&batch).await;
+    harness.add_all(&batch).await;
     for task in &batch {
-        assert_eq!(yard.record(task.id).await.payload, task.payload);
+        assert_eq!(harness.record(task.id).await.payload, task.payload);
     }
     for (claimed, task) in server.claim(batch.len()).await.iter().zip(&batch) {
         assert_eq!((claimed.id, &claimed.payload), (task.id, &task.payload));
@@ -65,60 +65,60 @@ pub(super) async fn arguments_are_exact(yard: Yard) {
 }
 
 /// A task alone in its batch may take another path into the database than one among many.
-pub(super) async fn arguments_are_exact_one_by_one(yard: Yard) {
+pub(super) async fn arguments_are_exact_one_by_one(harness: Harness) {
     for payload in hostile() {
-        let id = yard.add(NewTask { payload: payload.clone(), ..task() }).await;
-        assert_eq!(yard.record(id).await.payload, payload);
-        let parent = yard.add(NewTask { payload: payload.clone(), ..child_of(&[id]) }).await;
-        assert_eq!(yard.record(parent).await.payload, payload);
+        let id = harness.add(NewTask { payload: payload.clone(), ..task() }).await;
+        assert_eq!(harness.record(id).await.payload, payload);
+        let parent = harness.add(NewTask { payload: payload.clone(), ..child_of(&[id]) }).await;
+        assert_eq!(harness.record(parent).await.payload, payload);
     }
 }
 
-pub(super) async fn results_are_exact(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn results_are_exact(harness: Harness) {
+    let server = harness.server().await;
     for result in hostile() {
-        let claimed = yard.start(&server, task()).await;
-        let child = yard.add(child_of(&[claimed.id])).await;
+        let claimed = harness.start(&server, task()).await;
+        let child = harness.add(child_of(&[claimed.id])).await;
         let reply = server.finish(&claimed, Outcome::Done { result: result.clone() }).await;
         assert_eq!(reply, WriteReply::Applied(TaskState::Done));
-        assert_eq!(yard.record(claimed.id).await.result, Some(result.clone()));
-        assert_eq!(yard.store.finals(&[claimed.id]).await.unwrap()[0].result, Some(result.clone()));
+        assert_eq!(harness.record(claimed.id).await.result, Some(result.clone()));
+        assert_eq!(harness.store.finals(&[claimed.id]).await.unwrap()[0].result, Some(result.clone()));
         let size = result.len();
-        assert_eq!(yard.store.parent_results(child).await.unwrap()[0].result, Some(result));
-        assert_eq!(yard.store.parent_sizes(child).await.unwrap()[0].1, size);
+        assert_eq!(harness.store.parent_results(child).await.unwrap()[0].result, Some(result));
+        assert_eq!(harness.store.parent_sizes(child).await.unwrap()[0].1, size);
         server.done(&server.claim_one().await).await;
     }
 }
 
-pub(super) async fn a_mebibyte_each_way(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn a_mebibyte_each_way(harness: Harness) {
+    let server = harness.server().await;
     let batch: Vec<NewTask> = (1..=4).map(|seed| NewTask { payload: mebibyte(seed), ..task() }).collect();
-    yard.add_all(&batch).await;
+    harness.add_all(&batch).await;
     for (at, claimed) in server.claim(4).await.iter().enumerate() {
         assert!(claimed.payload == batch[at].payload, "the arguments came back changed");
         let result = mebibyte(at as u64 + 100);
         server.finish(claimed, Outcome::Done { result: result.clone() }).await;
-        assert!(yard.record(claimed.id).await.result == Some(result), "the result came back changed");
+        assert!(harness.record(claimed.id).await.result == Some(result), "the result came back changed");
     }
 }
 
-pub(super) async fn error_texts_are_kept(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn error_texts_are_kept(harness: Harness) {
+    let server = harness.server().await;
     let error = Failure {
         error_type: "app::Größe<'a>".into(),
         message: "it's “broken”\n{\"a\": 1} \\x00 %s $1".into(),
         traceback: Some(format!("first\n{}\nlast", "deep\n".repeat(2_000))),
     };
-    let claimed = yard.start(&server, task()).await;
+    let claimed = harness.start(&server, task()).await;
     server.finish(&claimed, Outcome::Failed(error.clone())).await;
-    assert_eq!(yard.record(claimed.id).await.error, Some(error.clone()));
-    assert_eq!(yard.store.finals(&[claimed.id]).await.unwrap()[0].error, Some(error.clone()));
-    assert_eq!(yard.attempts(claimed.id).await[0].error, Some(error));
+    assert_eq!(harness.record(claimed.id).await.error, Some(error.clone()));
+    assert_eq!(harness.store.finals(&[claimed.id]).await.unwrap()[0].error, Some(error.clone()));
+    assert_eq!(harness.attempts(claimed.id).await[0].error, Some(error));
 }
 
 /// PostgreSQL's text cannot hold a NUL; the task must end all the same.
-pub(super) async fn a_nul_in_an_error_stops_nothing(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn a_nul_in_an_error_stops_nothing(harness: Harness) {
+    let server = harness.server().await;
     let error =
         Failure { error_type: "a\0b".into(), message: "before\0after".into(), traceback: Some("before\0after".into()) };
     for outcome in [
@@ -128,27 +128,27 @@ pub(super) async fn a_nul_in_an_error_stops_nothing(yard: Yard) {
         Outcome::Parked { reason: "before\0after".into() },
     ] {
         let queue = TaskId::generate().to_string();
-        yard.add(crate::factory::in_queue(&queue)).await;
+        harness.add(crate::factory::in_queue(&queue)).await;
         let claimed = server.claim_queue(&queue, 1).await.remove(0);
         let reply = server.finish(&claimed, outcome.clone()).await;
         assert!(matches!(reply, WriteReply::Applied(_)), "{outcome:?}: {reply:?}");
-        if let Some(error) = yard.record(claimed.id).await.error {
+        if let Some(error) = harness.record(claimed.id).await.error {
             assert!(error.message.starts_with("before") && error.message.ends_with("after"), "{error:?}");
         }
     }
 }
 
 /// The client's limits refuse names with NUL; a store that gets one all the same must not break.
-pub(super) async fn a_nul_in_a_name_is_stored_or_refused(yard: Yard) {
+pub(super) async fn a_nul_in_a_name_is_stored_or_refused(harness: Harness) {
     for new in [
         NewTask { kind: "a\0b".into(), ..task() },
         NewTask { queue: "a\0b".into(), ..task() },
         NewTask { name: Some("a\0b".into()), ..task() },
         NewTask { tags: vec!["a\0b".into()], ..task() },
     ] {
-        if yard.store.add(std::slice::from_ref(&new)).await.is_err() {
-            assert!(!yard.exists(new.id).await);
+        if harness.store.add(std::slice::from_ref(&new)).await.is_err() {
+            assert!(!harness.exists(new.id).await);
         }
     }
-    yard.add(task()).await;
+    harness.add(task()).await;
 }

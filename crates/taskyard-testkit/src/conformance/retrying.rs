@@ -7,7 +7,7 @@ use taskyard_core::store::{ControlReply, Outcome};
 use taskyard_core::task::{NewTask, Start};
 use taskyard_core::{TaskId, TaskState, WaitReason};
 
-use super::{TestServer, Yard};
+use super::{Harness, TestServer};
 use crate::factory::{child_of, child_with, delayed, failure, ids, task, tasks};
 
 const ENQUEUED: ControlReply = ControlReply::Applied(TaskState::Enqueued);
@@ -18,14 +18,14 @@ async fn fail_next(server: &TestServer) -> TaskId {
     claimed.id
 }
 
-pub(super) async fn it_starts_afresh(yard: Yard) {
-    let server = yard.server().await;
-    let claimed = yard.start(&server, task()).await;
+pub(super) async fn it_starts_afresh(harness: Harness) {
+    let server = harness.server().await;
+    let claimed = harness.start(&server, task()).await;
     server.finish(&claimed, Outcome::Crashed(failure("signal 11"))).await;
     let claimed = server.claim_alone().await.expect("alone after a crash");
     server.fail(&claimed).await;
-    assert_eq!(yard.retry(claimed.id).await, ENQUEUED);
-    let record = yard.record(claimed.id).await;
+    assert_eq!(harness.retry(claimed.id).await, ENQUEUED);
+    let record = harness.record(claimed.id).await;
     assert_eq!((record.failures, record.lost, record.crashes, record.alone), (0, 0, 0, false));
     assert_eq!((record.error, record.result, record.finished_at), (None, None, None));
     assert_eq!(record.attempt, 2, "the attempts stay");
@@ -34,49 +34,49 @@ pub(super) async fn it_starts_afresh(yard: Yard) {
     server.done(&again).await;
 }
 
-pub(super) async fn it_comes_before_younger_ones(yard: Yard) {
-    let server = yard.server().await;
-    let old = yard.ended(&server, TaskState::Failed).await;
-    yard.add_all(&tasks(3)).await;
-    yard.retry(old).await;
+pub(super) async fn it_comes_before_younger_ones(harness: Harness) {
+    let server = harness.server().await;
+    let old = harness.ended(&server, TaskState::Failed).await;
+    harness.add_all(&tasks(3)).await;
+    harness.retry(old).await;
     assert_eq!(server.claim_one().await.id, old);
 }
 
-pub(super) async fn the_context_stays(yard: Yard) {
-    let server = yard.server().await;
+pub(super) async fn the_context_stays(harness: Harness) {
+    let server = harness.server().await;
     let new = NewTask { context: Some(br#"{"step": 3}"#.to_vec()), ..task() };
-    let claimed = yard.start(&server, new).await;
+    let claimed = harness.start(&server, new).await;
     server.fail(&claimed).await;
-    yard.retry(claimed.id).await;
+    harness.retry(claimed.id).await;
     assert_eq!(server.claim_one().await.context, Some(br#"{"step": 3}"#.to_vec()));
 }
 
-pub(super) async fn times_do_not_apply_again(yard: Yard) {
-    let now = yard.freeze().await;
+pub(super) async fn times_do_not_apply_again(harness: Harness) {
+    let now = harness.freeze().await;
     let new =
         NewTask { start: Start::At(now + Duration::from_secs(60)), expires: Some(Duration::from_secs(30)), ..task() };
-    let id = yard.add(new).await;
-    yard.cancel(id).await;
-    assert_eq!(yard.retry(id).await, ENQUEUED);
-    assert_eq!(yard.record(id).await.expires_at, None);
-    yard.advance(Duration::from_secs(3_600)).await;
-    assert_eq!(yard.promote().await.expired, 0);
-    let claimed = yard.server().await.claim_one().await;
+    let id = harness.add(new).await;
+    harness.cancel(id).await;
+    assert_eq!(harness.retry(id).await, ENQUEUED);
+    assert_eq!(harness.record(id).await.expires_at, None);
+    harness.advance(Duration::from_secs(3_600)).await;
+    assert_eq!(harness.promote().await.expired, 0);
+    let claimed = harness.server().await.claim_one().await;
     assert!(!claimed.expired);
 }
 
-pub(super) async fn fallen_descendants_wait_again(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let child = yard.add(child_of(&[parent])).await;
-    let grandchild = yard.add(child_of(&[child])).await;
+pub(super) async fn fallen_descendants_wait_again(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let child = harness.add(child_of(&[parent])).await;
+    let grandchild = harness.add(child_of(&[child])).await;
     fail_next(&server).await;
-    yard.cascade().await;
-    assert_eq!(yard.retry(parent).await, ENQUEUED);
-    yard.cascade().await;
+    harness.cascade().await;
+    assert_eq!(harness.retry(parent).await, ENQUEUED);
+    harness.cascade().await;
     for id in [child, grandchild] {
-        yard.assert_waits(id, WaitReason::Parents).await;
-        let record = yard.record(id).await;
+        harness.assert_waits(id, WaitReason::Parents).await;
+        let record = harness.record(id).await;
         assert_eq!((record.fallen_from, record.error, record.finished_at), (None, None, None));
     }
     for expected in [parent, child, grandchild] {
@@ -86,163 +86,163 @@ pub(super) async fn fallen_descendants_wait_again(yard: Yard) {
     }
 }
 
-pub(super) async fn cancelled_descendants_wait_again(yard: Yard) {
-    let parent = yard.add(task()).await;
-    let child = yard.add(child_of(&[parent])).await;
-    yard.cancel(parent).await;
-    yard.assert_state(child, TaskState::Cancelled).await;
-    assert_eq!(yard.retry(parent).await, ENQUEUED);
-    yard.cascade().await;
-    yard.assert_waits(child, WaitReason::Parents).await;
+pub(super) async fn cancelled_descendants_wait_again(harness: Harness) {
+    let parent = harness.add(task()).await;
+    let child = harness.add(child_of(&[parent])).await;
+    harness.cancel(parent).await;
+    harness.assert_state(child, TaskState::Cancelled).await;
+    assert_eq!(harness.retry(parent).await, ENQUEUED);
+    harness.cascade().await;
+    harness.assert_waits(child, WaitReason::Parents).await;
 }
 
-pub(super) async fn they_fall_again_with_a_second_failure(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let child = yard.add(child_of(&[parent])).await;
+pub(super) async fn they_fall_again_with_a_second_failure(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let child = harness.add(child_of(&[parent])).await;
     for _ in 0..3 {
         assert_eq!(fail_next(&server).await, parent);
-        yard.cascade().await;
-        yard.assert_state(child, TaskState::Failed).await;
-        assert_eq!(yard.record(child).await.fallen_from, Some(parent));
-        yard.retry(parent).await;
-        yard.cascade().await;
-        yard.assert_state(child, TaskState::Waiting).await;
+        harness.cascade().await;
+        harness.assert_state(child, TaskState::Failed).await;
+        assert_eq!(harness.record(child).await.fallen_from, Some(parent));
+        harness.retry(parent).await;
+        harness.cascade().await;
+        harness.assert_state(child, TaskState::Waiting).await;
     }
 }
 
 /// A task cancelled by an operator did not fall; a retry of its parent does not run it.
-pub(super) async fn one_cancelled_by_a_person_stays_down(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let child = yard.add(child_of(&[parent])).await;
-    yard.cancel(child).await;
+pub(super) async fn one_cancelled_by_a_person_stays_down(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let child = harness.add(child_of(&[parent])).await;
+    harness.cancel(child).await;
     fail_next(&server).await;
-    yard.retry(parent).await;
-    yard.cascade().await;
-    yard.assert_state(child, TaskState::Cancelled).await;
+    harness.retry(parent).await;
+    harness.cascade().await;
+    harness.assert_state(child, TaskState::Cancelled).await;
 }
 
-pub(super) async fn a_fallen_child_falls_again_while_its_parent_is_down(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let child = yard.add(child_of(&[parent])).await;
+pub(super) async fn a_fallen_child_falls_again_while_its_parent_is_down(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let child = harness.add(child_of(&[parent])).await;
     fail_next(&server).await;
-    assert_eq!(yard.retry(child).await, ControlReply::Applied(TaskState::Failed));
-    let record = yard.record(child).await;
+    assert_eq!(harness.retry(child).await, ControlReply::Applied(TaskState::Failed));
+    let record = harness.record(child).await;
     assert_eq!((record.state, record.fallen_from), (TaskState::Failed, Some(parent)));
     assert_eq!(record.error.expect("it says why").error_type, "ParentTaskFailed");
     // The child fell with the parent, so it is revived with it.
-    yard.retry(parent).await;
-    yard.cascade().await;
-    yard.assert_waits(child, WaitReason::Parents).await;
+    harness.retry(parent).await;
+    harness.cascade().await;
+    harness.assert_waits(child, WaitReason::Parents).await;
 }
 
-pub(super) async fn a_child_waits_for_an_unfinished_parent_again(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let child = yard.add(child_of(&[parent])).await;
-    yard.cancel(child).await;
-    assert_eq!(yard.retry(child).await, ControlReply::Applied(TaskState::Waiting));
-    yard.assert_waits(child, WaitReason::Parents).await;
+pub(super) async fn a_child_waits_for_an_unfinished_parent_again(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let child = harness.add(child_of(&[parent])).await;
+    harness.cancel(child).await;
+    assert_eq!(harness.retry(child).await, ControlReply::Applied(TaskState::Waiting));
+    harness.assert_waits(child, WaitReason::Parents).await;
     server.done(&server.claim_one().await).await;
-    yard.assert_state(child, TaskState::Enqueued).await;
+    harness.assert_state(child, TaskState::Enqueued).await;
 }
 
 /// The parent ended while the child was down: the edge must not stay open forever.
-pub(super) async fn a_parent_done_meanwhile_is_no_longer_waited_for(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let child = yard.add(child_of(&[parent])).await;
-    yard.cancel(child).await;
+pub(super) async fn a_parent_done_meanwhile_is_no_longer_waited_for(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let child = harness.add(child_of(&[parent])).await;
+    harness.cancel(child).await;
     server.done(&server.claim_one().await).await;
-    assert_eq!(yard.retry(child).await, ENQUEUED);
+    assert_eq!(harness.retry(child).await, ENQUEUED);
 }
 
-pub(super) async fn a_parent_failed_meanwhile_lets_a_clean_up_run(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let run = yard.add(child_with(OnParentFailure::Run, &[parent])).await;
-    let wait = yard.add(child_with(OnParentFailure::Wait, &[parent])).await;
-    yard.store.cancel(&[run, wait]).await.unwrap();
+pub(super) async fn a_parent_failed_meanwhile_lets_a_clean_up_run(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let run = harness.add(child_with(OnParentFailure::Run, &[parent])).await;
+    let wait = harness.add(child_with(OnParentFailure::Wait, &[parent])).await;
+    harness.store.cancel(&[run, wait]).await.unwrap();
     fail_next(&server).await;
-    assert_eq!(yard.retry(run).await, ENQUEUED);
-    assert_eq!(yard.retry(wait).await, ControlReply::Applied(TaskState::Waiting));
+    assert_eq!(harness.retry(run).await, ENQUEUED);
+    assert_eq!(harness.retry(wait).await, ControlReply::Applied(TaskState::Waiting));
 }
 
-pub(super) async fn a_second_parent_still_down_takes_it_again(yard: Yard) {
-    let server = yard.server().await;
-    let parents = yard.add_all(&tasks(2)).await;
-    let child = yard.add(child_of(&parents)).await;
-    let grandchild = yard.add(child_of(&[child])).await;
+pub(super) async fn a_second_parent_still_down_takes_it_again(harness: Harness) {
+    let server = harness.server().await;
+    let parents = harness.add_all(&tasks(2)).await;
+    let child = harness.add(child_of(&parents)).await;
+    let grandchild = harness.add(child_of(&[child])).await;
     fail_next(&server).await;
     fail_next(&server).await;
-    yard.cascade().await;
-    assert_eq!(yard.record(child).await.fallen_from, Some(parents[0]));
-    yard.retry(parents[0]).await;
-    yard.cascade().await;
+    harness.cascade().await;
+    assert_eq!(harness.record(child).await.fallen_from, Some(parents[0]));
+    harness.retry(parents[0]).await;
+    harness.cascade().await;
     for id in [child, grandchild] {
-        let record = yard.record(id).await;
+        let record = harness.record(id).await;
         assert_eq!((record.state, record.fallen_from), (TaskState::Failed, Some(parents[1])));
     }
-    yard.retry(parents[1]).await;
-    yard.cascade().await;
+    harness.retry(parents[1]).await;
+    harness.cascade().await;
     for id in [child, grandchild] {
-        yard.assert_waits(id, WaitReason::Parents).await;
+        harness.assert_waits(id, WaitReason::Parents).await;
     }
     server.done_all(&server.claim(2).await).await;
-    yard.assert_state(child, TaskState::Enqueued).await;
+    harness.assert_state(child, TaskState::Enqueued).await;
 }
 
-pub(super) async fn a_done_parent_stays_done_for_those_that_get_up(yard: Yard) {
-    let server = yard.server().await;
-    let parents = yard.add_all(&tasks(2)).await;
-    let child = yard.add(child_of(&parents)).await;
+pub(super) async fn a_done_parent_stays_done_for_those_that_get_up(harness: Harness) {
+    let server = harness.server().await;
+    let parents = harness.add_all(&tasks(2)).await;
+    let child = harness.add(child_of(&parents)).await;
     let claimed = server.claim(2).await;
     server.done(&claimed[0]).await;
     server.fail(&claimed[1]).await;
-    yard.assert_state(child, TaskState::Failed).await;
-    yard.retry(parents[1]).await;
-    yard.cascade().await;
-    yard.assert_state(child, TaskState::Waiting).await;
+    harness.assert_state(child, TaskState::Failed).await;
+    harness.retry(parents[1]).await;
+    harness.cascade().await;
+    harness.assert_state(child, TaskState::Waiting).await;
     server.done(&server.claim_one().await).await;
-    yard.assert_state(child, TaskState::Enqueued).await;
+    harness.assert_state(child, TaskState::Enqueued).await;
 }
 
-pub(super) async fn a_child_with_a_delay_waits_for_its_parent_only(yard: Yard) {
-    yard.freeze().await;
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
-    let child = yard.add(NewTask { parents: vec![parent], ..delayed(Duration::from_secs(10)) }).await;
+pub(super) async fn a_child_with_a_delay_waits_for_its_parent_only(harness: Harness) {
+    harness.freeze().await;
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
+    let child = harness.add(NewTask { parents: vec![parent], ..delayed(Duration::from_secs(10)) }).await;
     fail_next(&server).await;
-    yard.advance(Duration::from_secs(60)).await;
+    harness.advance(Duration::from_secs(60)).await;
     server.beat().await;
-    yard.retry(parent).await;
-    yard.cascade().await;
+    harness.retry(parent).await;
+    harness.cascade().await;
     server.done(&server.claim_one().await).await;
-    yard.assert_state(child, TaskState::Enqueued).await;
+    harness.assert_state(child, TaskState::Enqueued).await;
 }
 
-pub(super) async fn a_wide_fall_gets_up_as_a_whole(yard: Yard) {
-    let server = yard.server().await;
-    let parent = yard.add(task()).await;
+pub(super) async fn a_wide_fall_gets_up_as_a_whole(harness: Harness) {
+    let server = harness.server().await;
+    let parent = harness.add(task()).await;
     let children: Vec<NewTask> = (0..3_000).map(|_| child_of(&[parent])).collect();
-    yard.add_many(&children).await;
+    harness.add_many(&children).await;
     fail_next(&server).await;
     // The retry comes while most of the cascade is still pending.
-    assert_eq!(yard.retry(parent).await, ENQUEUED);
-    yard.cascade().await;
-    assert_eq!(yard.count(&ids(&children), TaskState::Waiting).await, 3_000);
+    assert_eq!(harness.retry(parent).await, ENQUEUED);
+    harness.cascade().await;
+    assert_eq!(harness.count(&ids(&children), TaskState::Waiting).await, 3_000);
     server.done(&server.claim_one().await).await;
-    yard.cascade().await;
-    assert_eq!(yard.count(&ids(&children), TaskState::Enqueued).await, 3_000);
+    harness.cascade().await;
+    assert_eq!(harness.count(&ids(&children), TaskState::Enqueued).await, 3_000);
 }
 
-pub(super) async fn a_retried_dead_letter_is_no_longer_listed_as_one(yard: Yard) {
-    let server = yard.server().await;
-    let failed = yard.ended(&server, TaskState::Failed).await;
+pub(super) async fn a_retried_dead_letter_is_no_longer_listed_as_one(harness: Harness) {
+    let server = harness.server().await;
+    let failed = harness.ended(&server, TaskState::Failed).await;
     let filter = taskyard_core::store::TaskFilter { states: vec![TaskState::Failed], ..Default::default() };
-    assert_eq!(yard.store.list(&filter).await.unwrap().len(), 1);
-    yard.retry(failed).await;
-    assert!(yard.store.list(&filter).await.unwrap().is_empty());
+    assert_eq!(harness.store.list(&filter).await.unwrap().len(), 1);
+    harness.retry(failed).await;
+    assert!(harness.store.list(&filter).await.unwrap().is_empty());
 }

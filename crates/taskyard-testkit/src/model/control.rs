@@ -3,7 +3,7 @@
 use taskyard_core::TaskState;
 use taskyard_core::task::AttemptOutcome;
 
-use super::db::{Cascade, Db, Fate, Signal};
+use super::db::{Cascade, Db, ParentEvent, Signal};
 use super::names::{QueueNo, TaskNo};
 use super::rules::Rules;
 
@@ -30,7 +30,7 @@ impl Db {
         };
         match task.state {
             TaskState::Waiting | TaskState::Enqueued | TaskState::Stopped => {
-                self.end_and_tell(id, TaskState::Cancelled, &mut { rules.inline_max });
+                self.end_and_notify(id, TaskState::Cancelled, &mut { rules.inline_max });
                 Control::Applied(TaskState::Cancelled)
             }
             TaskState::Doing => {
@@ -104,7 +104,7 @@ impl Db {
             Some((state, root)) => self.fall(id, state, root),
             None => self.settle_start(id),
         }
-        self.tell(Cascade { task: id, fate: Fate::Revived, root: None }, &mut { rules.inline_max });
+        self.notify(Cascade { task: id, event: ParentEvent::Revived, root: None }, &mut { rules.inline_max });
         Control::Applied(self.state(id))
     }
 

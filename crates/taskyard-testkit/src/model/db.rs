@@ -151,7 +151,7 @@ pub struct Key {
 
 /// Event of a parent that is propagated to its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Fate {
+pub enum ParentEvent {
     /// The parent is done.
     Done,
     /// The parent failed.
@@ -167,7 +167,7 @@ pub enum Fate {
 #[allow(missing_docs, reason = "a row of the layout's `cascade`")]
 pub struct Cascade {
     pub task: TaskNo,
-    pub fate: Fate,
+    pub event: ParentEvent,
     pub root: Option<TaskNo>,
 }
 

@@ -48,16 +48,16 @@ pub struct Writer {
 }
 
 /// Decision of the guard about a write.
-enum Judged {
+enum FenceResult {
     Accepted,
     Repeated,
     Lost,
 }
 
 impl Db {
-    fn judge(&self, writer: &Writer, rules: &Rules) -> Judged {
+    fn check_fence(&self, writer: &Writer, rules: &Rules) -> FenceResult {
         let Some(task) = self.task(writer.task) else {
-            return Judged::Lost;
+            return FenceResult::Lost;
         };
         let doing = task.state == TaskState::Doing;
         let (accepted, repeated) = match rules.guard {
@@ -77,9 +77,9 @@ impl Db {
             }
         };
         match (accepted, repeated) {
-            (true, _) => Judged::Accepted,
-            (_, true) => Judged::Repeated,
-            _ => Judged::Lost,
+            (true, _) => FenceResult::Accepted,
+            (_, true) => FenceResult::Repeated,
+            _ => FenceResult::Lost,
         }
     }
 
@@ -93,10 +93,10 @@ impl Db {
     }
 
     fn finish_one(&mut self, writer: &Writer, outcome: Outcome, rules: &Rules, budget: &mut usize) -> Reply {
-        match self.judge(writer, rules) {
-            Judged::Lost => return Reply::Lost,
-            Judged::Repeated => return Reply::AlreadyApplied(self.state(writer.task)),
-            Judged::Accepted => {}
+        match self.check_fence(writer, rules) {
+            FenceResult::Lost => return Reply::Lost,
+            FenceResult::Repeated => return Reply::AlreadyApplied(self.state(writer.task)),
+            FenceResult::Accepted => {}
         }
         let id = writer.task;
         self.signals.retain(|row| row.task != id);
@@ -109,7 +109,7 @@ impl Db {
             Outcome::Done(result) => {
                 task.result = Some(result);
                 task.ended = Some(AttemptOutcome::Done);
-                self.end_and_tell(id, TaskState::Done, budget);
+                self.end_and_notify(id, TaskState::Done, budget);
             }
             _ if cancel || stop => {
                 let (ended, state) = if cancel {
@@ -118,23 +118,23 @@ impl Db {
                     (AttemptOutcome::Stopped, TaskState::Stopped)
                 };
                 task.ended = Some(ended);
-                self.end_and_tell(id, state, budget);
+                self.end_and_notify(id, state, budget);
             }
             Outcome::Interrupted => {
                 task.ended = Some(AttemptOutcome::Cancelled);
-                self.end_and_tell(id, TaskState::Cancelled, budget);
+                self.end_and_notify(id, TaskState::Cancelled, budget);
             }
             Outcome::Failed(error) => {
                 task.failures += 1;
                 task.error = Some(Blame::Given(error));
                 task.ended = Some(AttemptOutcome::Failed);
-                self.end_and_tell(id, TaskState::Failed, budget);
+                self.end_and_notify(id, TaskState::Failed, budget);
             }
             Outcome::Expired => {
                 task.attempt -= 1;
                 task.started_at = None;
                 task.error = Some(Blame::Expired);
-                self.end_and_tell(id, TaskState::Cancelled, budget);
+                self.end_and_notify(id, TaskState::Cancelled, budget);
             }
             Outcome::Retry { after, error } => {
                 task.failures += 1;
@@ -149,7 +149,7 @@ impl Db {
             Outcome::CutShort if task.at_most_once => {
                 task.error = Some(Blame::CutShort);
                 task.ended = Some(AttemptOutcome::Lost);
-                self.end_and_tell(id, TaskState::Failed, budget);
+                self.end_and_notify(id, TaskState::Failed, budget);
             }
             Outcome::Released | Outcome::CutShort => {
                 task.attempt -= 1;
@@ -176,7 +176,7 @@ impl Db {
                 task.keep_attempt(AttemptOutcome::Lost, Some(Blame::Given(error)));
                 if task.at_most_once {
                     task.error = Some(Blame::Given(error));
-                    self.end_and_tell(id, TaskState::Failed, budget);
+                    self.end_and_notify(id, TaskState::Failed, budget);
                 } else {
                     task.alone |= task.lost >= taskyard_core::store::LOST_ALONE_MIN;
                     self.enqueue(id);
@@ -200,7 +200,7 @@ impl Db {
             let verdict = if task.at_most_once { Blame::DiedOnce(error) } else { Blame::DiedThrice(error) };
             task.error = Some(verdict);
             task.ended = Some(outcome);
-            self.end_and_tell(id, TaskState::Failed, budget);
+            self.end_and_notify(id, TaskState::Failed, budget);
         } else {
             task.keep_attempt(outcome, blame);
             self.enqueue(id);
@@ -221,10 +221,10 @@ impl Db {
 
     /// Stores a context and log lines of running attempts.
     pub fn record(&mut self, writer: &Writer, context: Option<u8>, lines: u32, rules: &Rules) -> Reply {
-        match self.judge(writer, rules) {
-            Judged::Lost => Reply::Lost,
-            Judged::Repeated => Reply::AlreadyApplied(self.state(writer.task)),
-            Judged::Accepted => {
+        match self.check_fence(writer, rules) {
+            FenceResult::Lost => Reply::Lost,
+            FenceResult::Repeated => Reply::AlreadyApplied(self.state(writer.task)),
+            FenceResult::Accepted => {
                 let task = self.row(writer.task);
                 task.context = context.or(task.context);
                 task.logs += lines;

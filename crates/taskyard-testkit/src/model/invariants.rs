@@ -3,8 +3,8 @@
 use taskyard_core::state::OnParentFailure;
 use taskyard_core::{TaskState, WaitReason};
 
-use super::db::{Db, Edge, Fate, Task};
-use super::family::fallen;
+use super::db::{Db, Edge, ParentEvent, Task};
+use super::dependents::fallen;
 
 /// Returns the message as an error if the condition does not hold.
 macro_rules! must {
@@ -111,7 +111,7 @@ impl Db {
     }
 
     fn reviving(&self) -> bool {
-        self.cascades.iter().any(|row| row.fate == Fate::Revived)
+        self.cascades.iter().any(|row| row.event == ParentEvent::Revived)
     }
 
     /// No child is forgotten: if it waits for a parent that has ended, a cascade is still pending.
@@ -129,8 +129,8 @@ impl Db {
             TaskState::Failed | TaskState::Cancelled => child.on_parent_failure == OnParentFailure::Wait,
             _ => true,
         };
-        let pending =
-            self.cascades.iter().any(|row| row.task == parent.id && row.fate != Fate::Revived) || self.reviving();
+        let pending = self.cascades.iter().any(|row| row.task == parent.id && row.event != ParentEvent::Revived)
+            || self.reviving();
         must!(told || pending, "limbo: {:?} waits for {:?}, which is {}", child.id, parent.id, parent.state);
         Ok(())
     }

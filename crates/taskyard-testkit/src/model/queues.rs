@@ -8,7 +8,7 @@ use super::names::QueueNo;
 /// Statistics of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are those of `QueueStatus`")]
-pub struct QueueFigures {
+pub struct QueueStats {
     pub queue: QueueNo,
     pub paused: bool,
     pub running_max: Option<usize>,
@@ -25,7 +25,7 @@ impl Db {
     }
 
     /// Limits the number of tasks of a queue that run at once.
-    pub fn set_concurrency(&mut self, queue: QueueNo, running_max: Option<usize>) {
+    pub fn set_limit(&mut self, queue: QueueNo, running_max: Option<usize>) {
         self.queue_row(queue).running_max = running_max;
         self.move_lane(queue);
     }
@@ -55,16 +55,16 @@ impl Db {
 
     /// Returns the statistics of all queues that have a row or tasks that are not final, by number.
     #[must_use]
-    pub fn figures(&self) -> Vec<QueueFigures> {
+    pub fn stats(&self) -> Vec<QueueStats> {
         let live = self.tasks.iter().filter(|task| !task.state.is_final()).map(|task| task.queue);
         let mut queues: Vec<QueueNo> = live.chain(self.queues.iter().map(|row| row.id)).collect();
         queues.sort_unstable();
         queues.dedup();
         let count =
             |queue, state| self.tasks.iter().filter(|task| task.queue == queue && task.state == state).count() as u64;
-        let figures = |queue| {
+        let stats = |queue| {
             let row = self.queues.iter().find(|row| row.id == queue);
-            QueueFigures {
+            QueueStats {
                 queue,
                 paused: row.is_some_and(|row| row.paused),
                 running_max: row.and_then(|row| row.running_max),
@@ -73,6 +73,6 @@ impl Db {
                 doing: count(queue, TaskState::Doing),
             }
         };
-        queues.into_iter().map(figures).collect()
+        queues.into_iter().map(stats).collect()
     }
 }

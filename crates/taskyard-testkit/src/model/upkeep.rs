@@ -39,7 +39,7 @@ impl Db {
                 && self.row(row.task).attempt == 0
             {
                 self.row(row.task).error = Some(Blame::Expired);
-                self.end_and_tell(row.task, TaskState::Cancelled, &mut budget);
+                self.end_and_notify(row.task, TaskState::Cancelled, &mut budget);
                 report.expired += 1;
             }
         }
@@ -116,10 +116,10 @@ impl Db {
                 (AttemptOutcome::Stopped, TaskState::Stopped)
             };
             task.ended = Some(ended);
-            return self.end_and_tell(id, state, budget);
+            return self.end_and_notify(id, state, budget);
         }
         let lost = task.server.map(Blame::Lost);
-        let verdict = if task.alone {
+        let crash = if task.alone {
             task.crashes += 1;
             task.keep_attempt(AttemptOutcome::Crashed, lost);
             let spent = task.crashes >= taskyard_core::store::CRASHES_MAX;
@@ -130,9 +130,9 @@ impl Db {
             task.alone = task.lost >= taskyard_core::store::LOST_ALONE_MIN;
             task.at_most_once.then_some(Blame::LostOnce)
         };
-        if verdict.is_some() {
-            task.error = verdict;
-            self.end_and_tell(id, TaskState::Failed, budget);
+        if crash.is_some() {
+            task.error = crash;
+            self.end_and_notify(id, TaskState::Failed, budget);
         } else {
             self.enqueue(id);
         }

@@ -192,7 +192,7 @@ impl World {
             next_server: ServerNo(0),
         };
         if let Some((queue, max)) = setup.limited {
-            world.db.set_concurrency(queue, Some(max));
+            world.db.set_limit(queue, Some(max));
         }
         for at in 0..setup.servers {
             let build = (!setup.knows.is_empty()).then_some(at as u8);

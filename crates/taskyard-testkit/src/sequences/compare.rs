@@ -170,7 +170,7 @@ impl Pair {
 
     /// Compares the statistics of the queues and of the whole store.
     async fn compare_figures(&self) -> Result<(), String> {
-        let figures = |paused, max: Option<u64>, enqueued, waiting, doing| {
+        let stats = |paused, max: Option<u64>, enqueued, waiting, doing| {
             format!("paused {paused}, at most {max:?}; {enqueued} enqueued, {waiting} waiting, {doing} doing")
         };
         let mut store: BTreeMap<String, String> = BTreeMap::new();
@@ -178,15 +178,15 @@ impl Pair {
             let max = row.running_max.map(u64::from);
             // A queue with only finished tasks may be listed or not.
             if row.paused || max.is_some() || row.enqueued + row.waiting + row.doing > 0 {
-                store.insert(row.name, figures(row.paused, max, row.enqueued, row.waiting, row.doing));
+                store.insert(row.name, stats(row.paused, max, row.enqueued, row.waiting, row.doing));
             }
         }
         let mut model: BTreeMap<String, String> = BTreeMap::new();
-        for row in self.db.figures() {
+        for row in self.db.stats() {
             let max = row.running_max.map(|max| max as u64);
             if row.paused || max.is_some() || row.enqueued + row.waiting + row.doing > 0 {
                 let name = names::queue(row.queue);
-                model.insert(name, figures(row.paused, max, row.enqueued, row.waiting, row.doing));
+                model.insert(name, stats(row.paused, max, row.enqueued, row.waiting, row.doing));
             }
         }
         same("queues", model, store)?;

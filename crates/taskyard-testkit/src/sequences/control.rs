@@ -82,9 +82,9 @@ impl Pair {
 
     pub(super) async fn limit(&mut self, queue: u8, running_max: Option<usize>) -> Result<(), String> {
         let queue = QueueNo(queue);
-        self.db.set_concurrency(queue, running_max);
+        self.db.set_limit(queue, running_max);
         let max = running_max.map(|max| max as u32);
-        works("set_concurrency", self.store.set_concurrency(&names::queue(queue), max).await)
+        works("set_limit", self.store.set_limit(&names::queue(queue), max).await)
     }
 
     pub(super) async fn apart(&mut self, queue: u8) -> Result<(), String> {

@@ -35,7 +35,7 @@ impl Pair {
             queues: queues.as_ref().map(|queues| queues.iter().copied().map(names::queue).collect()),
             limit,
             alone,
-            place: None,
+            cursor: None,
         };
         let ask = ClaimAsk { server, claim, python, queues, limit, alone };
         let model = self.db.claim(&ask, &mut self.next_token);

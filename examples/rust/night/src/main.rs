@@ -8,7 +8,7 @@ use night_example::shop::Shop;
 use night_example::{evening, report};
 use taskyard::Taskyard;
 use taskyard_cli::Commands;
-use taskyard_cli::place::Place;
+use taskyard_cli::project_context::ProjectContext;
 
 /// Longest time to wait for pending writes when the queue is closed.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -62,11 +62,11 @@ fn go() -> Result<ExitCode, Box<dyn Error>> {
 
 /// Opens the queue that the commands would open in this directory.
 fn with_queue<T>(body: impl AsyncFnOnce(Taskyard, String) -> Result<T, Box<dyn Error>>) -> Result<T, Box<dyn Error>> {
-    let place = Place::find(None, Vec::new())?;
-    place.prepare()?;
-    let database = place.settings.database.clone().ok_or("no database is set")?;
+    let project = ProjectContext::find(None, Vec::new())?;
+    project.prepare()?;
+    let database = project.settings.database.clone().ok_or("no database is set")?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let queue = Taskyard::with_settings(place.settings).await?;
+        let queue = Taskyard::with_settings(project.settings).await?;
         let answer = body(queue.clone(), database).await;
         queue.close(CLOSING).await?;
         answer

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskyard::{Call, Error, OnParentFailure, RetryPolicy, TaskId, TaskRef, Taskyard};
-use taskyard_faults::dice::Dice;
 use taskyard_faults::ledger::{Event, Ledger};
+use taskyard_faults::rng::SeededRng;
 use taskyard_faults::tasks::{Proof, deed, effect};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Failure> {
     let queue = connected(database).await?;
     let database = database.starts_with("postgres").then(|| database.clone());
     let producer = Arc::new(Producer { queue, database, ledger });
-    let mut dice = Dice::new(seed);
+    let mut rng = SeededRng::new(seed);
     let (mut steps, mut watchers) = (JoinSet::new(), JoinSet::new());
     let (began, mut made) = (Instant::now(), 0);
     while made < tasks {
@@ -50,10 +50,10 @@ async fn main() -> Result<(), Failure> {
         {
             watch(&producer, &mut watchers, added?);
         }
-        let step = Step::draw(&mut dice, producer.database.is_some());
+        let step = Step::draw(&mut rng, producer.database.is_some());
         made += step.size();
-        let (producer, dice) = (Arc::clone(&producer), Dice::new(dice.next()));
-        steps.spawn(async move { producer.take(step, dice).await });
+        let (producer, rng) = (Arc::clone(&producer), SeededRng::new(rng.next()));
+        steps.spawn(async move { producer.take(step, rng).await });
     }
     while let Some(added) = steps.join_next().await {
         watch(&producer, &mut watchers, added?);
@@ -106,9 +106,9 @@ enum Step {
 }
 
 impl Step {
-    fn draw(dice: &mut Dice, postgres: bool) -> Self {
-        let size = usize::try_from(dice.within(2..9)).expect("it is small");
-        match dice.within(0..if postgres { 24 } else { 20 }) {
+    fn draw(rng: &mut SeededRng, postgres: bool) -> Self {
+        let size = usize::try_from(rng.within(2..9)).expect("it is small");
+        match rng.within(0..if postgres { 24 } else { 20 }) {
             0..6 => Self::Alone,
             6 => Self::Bulk(size * 10),
             7..10 => Self::Family(size),
@@ -135,31 +135,31 @@ impl Step {
 }
 
 impl Producer {
-    async fn take(&self, step: Step, mut dice: Dice) -> Vec<TaskRef<Proof>> {
-        let millis = |dice: &mut Dice| dice.within(0..40);
+    async fn take(&self, step: Step, mut rng: SeededRng) -> Vec<TaskRef<Proof>> {
+        let millis = |rng: &mut SeededRng| rng.within(0..40);
         let quick = RetryPolicy { backoff_ms: 200, ..RetryPolicy::default() };
         match step {
             Step::Alone => {
-                let queue = if dice.chance(25) { "narrow" } else { "default" };
-                self.add(vec![deed(millis(&mut dice), 0).queue(queue)]).await
+                let queue = if rng.chance(25) { "narrow" } else { "default" };
+                self.add(vec![deed(millis(&mut rng), 0).queue(queue)]).await
             }
-            Step::Bulk(size) => self.add((0..size).map(|_| deed(millis(&mut dice), 0)).collect()).await,
-            Step::Family(size) => self.add(family(&mut dice, size)).await,
+            Step::Bulk(size) => self.add((0..size).map(|_| deed(millis(&mut rng), 0)).collect()).await,
+            Step::Family(size) => self.add(family(&mut rng, size)).await,
             Step::Unique => {
-                let key = format!("key-{}", dice.within(0..KEYS));
-                self.add(vec![deed(millis(&mut dice), 0).unique(key)]).await
+                let key = format!("key-{}", rng.within(0..KEYS));
+                self.add(vec![deed(millis(&mut rng), 0).unique(key)]).await
             }
             Step::Delayed(size) => {
                 let later =
-                    |dice: &mut Dice| deed(millis(dice), 0).delay(Duration::from_millis(dice.within(50..2_000)));
-                self.add((0..size).map(|_| later(&mut dice)).collect()).await
+                    |rng: &mut SeededRng| deed(millis(rng), 0).delay(Duration::from_millis(rng.within(50..2_000)));
+                self.add((0..size).map(|_| later(&mut rng)).collect()).await
             }
-            Step::Flaky => self.add(vec![deed(millis(&mut dice), 2).retry(quick)]).await,
-            Step::Failing => self.add(vec![deed(millis(&mut dice), u32::MAX).retry(quick).max_retries(1)]).await,
-            Step::AtMostOnce => self.add(vec![deed(millis(&mut dice), 0).at_most_once()]).await,
+            Step::Flaky => self.add(vec![deed(millis(&mut rng), 2).retry(quick)]).await,
+            Step::Failing => self.add(vec![deed(millis(&mut rng), u32::MAX).retry(quick).max_retries(1)]).await,
+            Step::AtMostOnce => self.add(vec![deed(millis(&mut rng), 0).at_most_once()]).await,
             Step::Cancelled(size) => {
-                let tasks = self.add((0..size).map(|_| deed(dice.within(0..500), 0)).collect()).await;
-                tokio::time::sleep(Duration::from_millis(dice.within(0..300))).await;
+                let tasks = self.add((0..size).map(|_| deed(rng.within(0..500), 0)).collect()).await;
+                tokio::time::sleep(Duration::from_millis(rng.within(0..300))).await;
                 for task in &tasks {
                     self.ledger.write(&[Event::Cancelling { task: task.id() }]);
                     // An error is the database's: the task may be cancelled or not.
@@ -171,11 +171,11 @@ impl Producer {
                 let parent = TaskId::generate();
                 self.add(vec![deed(0, 0), deed(0, 0).parent_id(parent)]).await
             }
-            Step::InTransaction(size) => self.in_transaction(dice, size).await,
+            Step::InTransaction(size) => self.in_transaction(rng, size).await,
             // The body's own connection fails as the database does; the body fails with it and is retried.
             Step::Effect => {
                 let policy = RetryPolicy { max_retries: 30, backoff_ms: 200, cap_ms: 1_000, ..RetryPolicy::default() };
-                self.add(vec![effect(millis(&mut dice)).retry(policy)]).await
+                self.add(vec![effect(millis(&mut rng)).retry(policy)]).await
             }
         }
     }
@@ -203,10 +203,10 @@ impl Producer {
     }
 
     /// Adds tasks and a note for each in one transaction; a fifth of these is rolled back.
-    async fn in_transaction(&self, mut dice: Dice, size: usize) -> Vec<TaskRef<Proof>> {
+    async fn in_transaction(&self, mut rng: SeededRng, size: usize) -> Vec<TaskRef<Proof>> {
         let Some(database) = &self.database else { return Vec::new() };
-        let rolls_back = dice.chance(20);
-        let calls: Vec<_> = (0..size).map(|_| deed(dice.within(0..40), 0)).collect();
+        let rolls_back = rng.chance(20);
+        let calls: Vec<_> = (0..size).map(|_| deed(rng.within(0..40), 0)).collect();
         let ids: Vec<TaskId> = calls.iter().map(id_of).collect();
         self.write(&ids, |task| Event::Adding { task });
         let added = async {
@@ -217,7 +217,7 @@ impl Producer {
                 transaction.execute("INSERT INTO nemesis.note VALUES ($1)", &[&id_of(&call).0]).await?;
                 self.queue.add_in(&transaction, call).await?;
             }
-            tokio::time::sleep(Duration::from_millis(dice.within(0..100))).await;
+            tokio::time::sleep(Duration::from_millis(rng.within(0..100))).await;
             if rolls_back {
                 transaction.rollback().await?;
             } else {
@@ -247,14 +247,14 @@ impl Producer {
 }
 
 /// Returns a parent, which fails now and then, its children, and a grandchild that runs whatever happens to them.
-fn family(dice: &mut Dice, children: usize) -> Vec<Call<Proof>> {
-    let fails = if dice.chance(25) { u32::MAX } else { 0 };
-    let parent = deed(dice.within(0..40), fails).max_retries(0);
+fn family(rng: &mut SeededRng, children: usize) -> Vec<Call<Proof>> {
+    let fails = if rng.chance(25) { u32::MAX } else { 0 };
+    let parent = deed(rng.within(0..40), fails).max_retries(0);
     let parent_id = id_of(&parent);
     let mut all = vec![parent];
     let mut last = deed(0, 0).on_parent_failure(OnParentFailure::Run);
     for _ in 0..children {
-        let child = deed(dice.within(0..40), 0).parent_id(parent_id);
+        let child = deed(rng.within(0..40), 0).parent_id(parent_id);
         last = last.parent_id(id_of(&child));
         all.push(child);
     }

@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use taskyard_faults::dice::Dice;
+use taskyard_faults::rng::SeededRng;
 use taskyard_testkit::postgres::Cluster;
 use taskyard_testkit::proxy::{Fault as Toxic, Which};
 
@@ -92,7 +92,7 @@ enum Card {
 
 /// Faults in an order that the seed decides, so that a short run meets every kind.
 pub struct Deck {
-    dice: Dice,
+    rng: SeededRng,
     all: Vec<Card>,
     left: Vec<Card>,
     refusals: &'static [&'static str],
@@ -117,7 +117,7 @@ impl Deck {
                 &CODES[..],
             ),
         };
-        Self { dice: Dice::new(seed), all, left: Vec::new(), refusals }
+        Self { rng: SeededRng::new(seed), all, left: Vec::new(), refusals }
     }
 
     /// Returns the next fault, and its duration.
@@ -125,45 +125,45 @@ impl Deck {
         if self.left.is_empty() {
             self.left.clone_from(&self.all);
         }
-        let dice = &mut self.dice;
-        let index = |dice: &mut Dice, below: usize| usize::try_from(dice.within(0..below as u64)).expect("an index");
-        let card = self.left.swap_remove(index(dice, self.left.len()));
-        let place = index(dice, 4);
+        let rng = &mut self.rng;
+        let index = |rng: &mut SeededRng, below: usize| usize::try_from(rng.within(0..below as u64)).expect("an index");
+        let card = self.left.swap_remove(index(rng, self.left.len()));
+        let place = index(rng, 4);
         let fault = match card {
             Card::Toxic => {
-                let (connections, sent) = dice.pick(&CONNECTIONS);
-                Fault::Toxic { place, connections, sent, toxic: dice.pick(&TOXICS) }
+                let (connections, sent) = rng.pick(&CONNECTIONS);
+                Fault::Toxic { place, connections, sent, toxic: rng.pick(&TOXICS) }
             }
-            Card::Late => Fault::Late { place, by: Duration::from_millis(dice.within(20..400)) },
+            Card::Late => Fault::Late { place, by: Duration::from_millis(rng.within(20..400)) },
             Card::Unreachable => Fault::Unreachable { place },
             Card::Kill => Fault::Signal { place, signal: "KILL" },
             Card::Terminate => Fault::Signal { place, signal: "TERM" },
             Card::Freeze => Fault::Frozen { place },
             Card::Refuse => {
-                Fault::Refused { step: dice.pick(&STEPS), how: dice.pick(self.refusals), one_in: dice.pick(&[1, 20]) }
+                Fault::Refused { step: rng.pick(&STEPS), how: rng.pick(self.refusals), one_in: rng.pick(&[1, 20]) }
             }
-            Card::Lock => Fault::Locked { rows: dice.pick(&LOCKS) },
+            Card::Lock => Fault::Locked { rows: rng.pick(&LOCKS) },
             Card::LockFile => Fault::FileLocked,
             Card::Restart(immediate) => Fault::Restart { immediate },
         };
         let time = match card {
-            Card::Kill | Card::Terminate | Card::Toxic => dice.within(200..800),
-            Card::Restart(_) => dice.within(100..1_000),
+            Card::Kill | Card::Terminate | Card::Toxic => rng.within(200..800),
+            Card::Restart(_) => rng.within(100..1_000),
             // Beyond the lease, or within it.
-            Card::Freeze => dice.within(500..4_000),
-            _ => dice.within(500..2_500),
+            Card::Freeze => rng.within(500..4_000),
+            _ => rng.within(500..2_500),
         };
         (fault, Duration::from_millis(time))
     }
 
     /// Returns the pause until the next fault.
     pub fn pause(&mut self) -> Duration {
-        Duration::from_millis(self.dice.within(50..500))
+        Duration::from_millis(self.rng.within(50..500))
     }
 
     /// Returns, now and then, a process that is to die just before the fault: its successor starts during the fault.
     pub fn victim(&mut self) -> Option<usize> {
-        self.dice.chance(20).then(|| usize::try_from(self.dice.within(0..4)).expect("it is small"))
+        self.rng.chance(20).then(|| usize::try_from(self.rng.within(0..4)).expect("it is small"))
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use taskyard::settings::Settings;
 use taskyard::{Store, TaskFilter, TaskId, TaskState, Taskyard};
-use taskyard_faults::dice::Dice;
 use taskyard_faults::ledger::{Event, Ledger, read_all};
+use taskyard_faults::rng::SeededRng;
 use taskyard_faults::tasks::{spare, work};
 use taskyard_testkit::postgres::shared;
 
@@ -207,15 +207,15 @@ async fn two_programs_share_a_queue(database: &str) {
     let queue = open(database).await;
     let ledgers = tempfile::tempdir().unwrap();
     let mut processes = Processes::start(database, ledgers.path(), 1, NOTHING);
-    let mut dice = Dice::new(1);
+    let mut rng = SeededRng::new(1);
     for _ in 0..6 {
         for number in 0..TASKS / 6 {
             queue.add(spare(number)).await.unwrap();
-            queue.add(work(dice.within(0..30))).await.unwrap();
+            queue.add(work(rng.within(0..30))).await.unwrap();
         }
-        let place = usize::try_from(dice.within(0..2)).unwrap();
-        processes.signal(place, dice.pick(&["KILL", "TERM"]));
-        processes.run_for(Duration::from_millis(dice.within(200..800)));
+        let place = usize::try_from(rng.within(0..2)).unwrap();
+        processes.signal(place, rng.pick(&["KILL", "TERM"]));
+        processes.run_for(Duration::from_millis(rng.within(200..800)));
     }
     until_quiet(&mut processes, queue.store().as_ref()).await;
     let status = queue.store().status().await.unwrap();

@@ -4,7 +4,7 @@ use clap::Args;
 use taskyard_core::store::RangeReport;
 
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Tasks per step.
@@ -37,12 +37,12 @@ impl Check {
         if out.is_json() {
             out.json(&serde_json::json!({"seen": sum.seen, "missing": sum.missing, "repaired": sum.repaired}))?;
         } else {
-            out.line(format_args!("{} tasks were compared with the runnable range", moment::number(sum.seen)))?;
+            out.line(format_args!("{} tasks were compared with the runnable range", humanize::number(sum.seen)))?;
             if sum.missing > 0 {
                 out.line(format_args!(
                     "{} enqueued tasks were missing there, {} of them were put back",
-                    moment::number(sum.missing),
-                    moment::number(sum.repaired)
+                    humanize::number(sum.missing),
+                    humanize::number(sum.repaired)
                 ))?;
             }
             if left > 0 && !self.repair {

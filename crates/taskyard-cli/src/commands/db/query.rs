@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::value::RawValue;
 
 use crate::failure::Failure;
-use crate::grid::Grid;
 use crate::out::remark;
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 /// Run a read-only SQL statement
 #[derive(Debug, Args)]
@@ -30,14 +30,14 @@ impl Query {
             let rows: Vec<_> = answer.rows.iter().map(|row| object(&answer.columns, row)).collect();
             out.json(&rows)?;
         } else {
-            let mut grid = Grid::with_headings(&answer.columns);
+            let mut table = Table::with_headings(&answer.columns);
             for row in &answer.rows {
-                grid.row(row.iter().map(|value| plain(value)));
+                table.row(row.iter().map(|value| plain(value)));
             }
-            out.grid(grid)?;
+            out.table(table)?;
         }
         if answer.more {
-            remark(format_args!("only the first {} rows are shown; --limit shows more", self.limit));
+            remark(format_args!("only the first {} rows are shown; use --limit to show more", self.limit));
         }
         Ok(0)
     }

@@ -3,8 +3,8 @@
 use taskyard::{Error, Settings};
 
 use crate::failure::Failure;
-use crate::grid::Grid;
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 /// Name of the schema's functions in the list of pending migrations.
 const FUNCTIONS: &str = "functions";
@@ -67,10 +67,10 @@ pub(super) async fn status(session: &Session) -> Result<u8, Failure> {
             "functions_outdated": outdated,
         }))?;
     } else {
-        let mut grid = Grid::new(["", ""]);
-        grid.row(["database", &session.address()]);
-        grid.row(["schema", &format!("version {found}")]);
-        grid.row(["this program", &format!("version {known}")]);
+        let mut table = Table::new(["", ""]);
+        table.row(["database", &session.address()]);
+        table.row(["schema", &format!("version {found}")]);
+        table.row(["this program", &format!("version {known}")]);
         let state = match (is_current, outdated) {
             (true, _) => "current",
             (false, true) => {
@@ -78,8 +78,8 @@ pub(super) async fn status(session: &Session) -> Result<u8, Failure> {
             }
             (false, false) => "behind: run `taskyard db migrate`",
         };
-        grid.row(["state", state]);
-        out.grid(grid)?;
+        table.row(["state", state]);
+        out.table(table)?;
     }
     Ok(u8::from(!is_current))
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 use taskyard::{TaskFilter, TaskState};
 
-use super::by::DeadBy;
 use super::edit::Arguments;
+use super::filter_args::DeadFilterArgs;
 use crate::commands::bulk::{self, Verb};
 use crate::commands::id::{self, GivenId};
 use crate::confirm::confirm;
@@ -17,7 +17,7 @@ pub(crate) struct Retry {
     /// The tasks' ids, or their first digits; without any, every dead letter that matches the filters
     ids: Vec<GivenId>,
     #[command(flatten)]
-    by: DeadBy,
+    by: DeadFilterArgs,
     #[command(flatten)]
     arguments: Arguments,
     /// Do not ask for confirmation before all dead letters are retried

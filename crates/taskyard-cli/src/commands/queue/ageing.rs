@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::filter::span;
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Raise the priority of a queue's tasks with time
@@ -31,7 +31,7 @@ impl Ageing {
             let seconds = every.map(|every| every.as_secs_f64());
             out.json(&serde_json::json!({"queue": self.queue, "ageing_seconds": seconds}))?;
         } else if let Some(every) = every {
-            let every = moment::span(every);
+            let every = humanize::span(every);
             out.line(format_args!("queue `{}`: the priority of its tasks rises by one every {every}", self.queue))?;
         } else {
             out.line(format_args!("queue `{}`: ageing is off", self.queue))?;

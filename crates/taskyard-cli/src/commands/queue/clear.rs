@@ -4,17 +4,17 @@ use clap::Args;
 use taskyard::TaskState;
 
 use crate::commands::bulk::{self, Verb};
-use crate::commands::filter::By;
+use crate::commands::filter::FilterArgs;
 use crate::confirm::confirm;
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Cancel waiting and enqueued tasks
 #[derive(Debug, Args)]
 pub(crate) struct Clear {
     #[command(flatten)]
-    by: By,
+    by: FilterArgs,
     /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
@@ -37,10 +37,13 @@ impl Clear {
             let started = match count.requested {
                 0 => String::new(),
                 some => {
-                    format!("; {} had just started, and their servers were asked to cancel them", moment::number(some))
+                    format!(
+                        "; {} had just started, and their servers were asked to cancel them",
+                        humanize::number(some)
+                    )
                 }
             };
-            out.line(format_args!("{} tasks cancelled{started}", moment::number(count.applied)))?;
+            out.line(format_args!("{} tasks cancelled{started}", humanize::number(count.applied)))?;
         }
         Ok(0)
     }

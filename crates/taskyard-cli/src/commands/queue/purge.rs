@@ -6,17 +6,17 @@ use clap::Args;
 use taskyard::TaskState;
 
 use crate::commands::bulk;
-use crate::commands::filter::{By, ago, span, state};
+use crate::commands::filter::{FilterArgs, ago, span, state};
 use crate::confirm::confirm;
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Delete finished tasks
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
     #[command(flatten)]
-    by: By,
+    by: FilterArgs,
     /// In these states (done, cancelled, failed, stopped), separated by commas
     #[arg(long, value_name = "STATE", value_parser = state, value_delimiter = ',', default_value = "done,cancelled")]
     state: Vec<TaskState>,
@@ -40,14 +40,14 @@ impl Purge {
 
 async fn run(
     session: &Session,
-    by: &By,
+    by: &FilterArgs,
     states: &[TaskState],
     older_than: Option<Duration>,
     yes: bool,
 ) -> Result<u8, Failure> {
     let store = session.store(Access::Existing).await?;
     let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-    let age = older_than.map_or(String::new(), |age| format!(" that ended over {} ago", moment::span(age)));
+    let age = older_than.map_or(String::new(), |age| format!(" that ended over {} ago", humanize::span(age)));
     let what = format!("{} tasks{}{age}", words.join(", "), by.words(session.settings()));
     confirm(yes, &format!("Delete all {what} from {}?", session.address()))?;
     let mut filter = by.states(session.settings(), states);
@@ -57,7 +57,7 @@ async fn run(
     if out.is_json() {
         out.json(&serde_json::json!({"deleted": deleted}))?;
     } else {
-        out.line(format_args!("{} tasks deleted", moment::number(deleted)))?;
+        out.line(format_args!("{} tasks deleted", humanize::number(deleted)))?;
     }
     Ok(0)
 }

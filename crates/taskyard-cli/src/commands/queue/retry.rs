@@ -4,7 +4,7 @@ use clap::Args;
 use taskyard::TaskState;
 
 use crate::commands::bulk::{self, Verb};
-use crate::commands::filter::By;
+use crate::commands::filter::FilterArgs;
 use crate::commands::id::{self, GivenId};
 use crate::confirm::confirm;
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ pub(crate) struct Retry {
     /// The tasks' ids, or their first digits; without any, every failed task
     ids: Vec<GivenId>,
     #[command(flatten)]
-    by: By,
+    by: FilterArgs,
     /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,

@@ -11,9 +11,9 @@ use taskyard_core::store::ParkedReason;
 
 use crate::commands::filter::span;
 use crate::failure::Failure;
-use crate::grid::Grid;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 /// Longest time for the check that a task can be added.
 const CHECK_MAX: Duration = Duration::from_secs(5);
@@ -44,14 +44,14 @@ impl Status {
         if let Some(age) = status.oldest_enqueued.filter(|age| *age > max_age) {
             problems.push(format!(
                 "the oldest enqueued task has been runnable for {}, longer than {}",
-                moment::span(age),
-                moment::span(max_age)
+                humanize::span(age),
+                humanize::span(max_age)
             ));
         }
         if status.ends_held > 0 {
             problems.push(format!(
                 "the database refuses the outcomes of {} tasks, which their servers hold in memory (see the servers' logs)",
-                moment::number(status.ends_held)
+                humanize::number(status.ends_held)
             ));
         }
         if status.ends_aside > 0 {
@@ -60,7 +60,7 @@ impl Status {
             problems.push(format!(
                 "the outcomes of {} tasks were set aside because the database refuses them (`taskyard task show ID` shows \
                  the reason{example})",
-                moment::number(status.ends_aside)
+                humanize::number(status.ends_aside)
             ));
         }
         if let Some(reason) = &status.upkeep_refused {
@@ -80,7 +80,7 @@ impl Status {
         if status.parked > 0 {
             problems.push(format!(
                 "{} {} that no server can run{} (`taskyard task list --state waiting` shows them)",
-                moment::number(status.parked),
+                humanize::number(status.parked),
                 if status.parked == 1 { "task is parked" } else { "tasks are parked" },
                 listed(&parked)
             ));
@@ -99,7 +99,7 @@ impl Status {
                     .iter()
                     .map(|state| (state.as_str().to_owned(), status.by_state[state.code() as usize].into()))
                     .collect::<serde_json::Map<_, _>>(),
-                "estimated": moment::estimated(&status),
+                "estimated": humanize::estimated(&status),
                 "parked": status.parked,
                 "parked_reasons": parked,
                 "ends_aside": status.ends_aside,
@@ -107,19 +107,19 @@ impl Status {
                 "oldest_enqueued_seconds": status.oldest_enqueued.map(|age| age.as_secs_f64()),
             }))?;
         } else {
-            let mut grid = Grid::new(["", ""]);
-            grid.row(["database", &session.address()]);
-            grid.row(["servers alive", &status.servers_alive.to_string()]);
+            let mut table = Table::new(["", ""]);
+            table.row(["database", &session.address()]);
+            table.row(["servers alive", &status.servers_alive.to_string()]);
             for state in TaskState::ALL {
-                grid.row([state.as_str(), &moment::tasks(&status, state)]);
+                table.row([state.as_str(), &humanize::tasks(&status, state)]);
             }
-            grid.row(["parked", &moment::number(status.parked)]);
+            table.row(["parked", &humanize::number(status.parked)]);
             if status.ends_aside > 0 {
-                grid.row(["ends set aside", &moment::number(status.ends_aside)]);
+                table.row(["ends set aside", &humanize::number(status.ends_aside)]);
             }
-            grid.row(["oldest enqueued", &status.oldest_enqueued.map_or_else(|| "-".into(), moment::span)]);
-            grid.row(["health", &if problems.is_empty() { "good".to_owned() } else { problems.join("; ") }]);
-            out.grid(grid)?;
+            table.row(["oldest enqueued", &status.oldest_enqueued.map_or_else(|| "-".into(), humanize::span)]);
+            table.row(["health", &if problems.is_empty() { "good".to_owned() } else { problems.join("; ") }]);
+            out.table(table)?;
         }
         Ok(u8::from(!problems.is_empty()))
     }
@@ -146,12 +146,12 @@ fn listed(reasons: &[ParkedReason]) -> String {
     }
     let shown = reasons.iter().take(REASONS_SHOWN).map(|reason| match reason.count {
         1 => reason.reason.clone(),
-        count => format!("{} ({})", reason.reason, moment::number(count)),
+        count => format!("{} ({})", reason.reason, humanize::number(count)),
     });
     let shown = shown.collect::<Vec<_>>().join(", ");
     match reasons.len().saturating_sub(REASONS_SHOWN) {
         0 => format!(": {shown}"),
-        more => format!(": {shown} and {} more", moment::number(more as u64)),
+        more => format!(": {shown} and {} more", humanize::number(more as u64)),
     }
 }
 
@@ -178,10 +178,10 @@ async fn unplanned(store: &dyn Store, max_age: Duration) -> Result<Vec<String>, 
         let first = names.first()?;
         Some(format!(
             "{what}: {} (`taskyard schedule show NAME` shows the reason), for example {first}",
-            moment::number(names.len() as u64)
+            humanize::number(names.len() as u64)
         ))
     };
-    let overdue_by = format!("schedules that are overdue by more than {}", moment::span(max_age));
+    let overdue_by = format!("schedules that are overdue by more than {}", humanize::span(max_age));
     Ok([said(&aside, "broken schedules, which do not run until they are changed"), said(&overdue, &overdue_by)]
         .into_iter()
         .flatten()
@@ -195,6 +195,6 @@ async fn unwritable(store: &dyn Store) -> Option<String> {
         Ok(Err(Error::Refused(why))) if !why.contains("default_transaction_read_only") => None,
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("no task can be added: {error}")),
-        Err(_) => Some(format!("an addition did not complete within {}", moment::span(CHECK_MAX))),
+        Err(_) => Some(format!("an addition did not complete within {}", humanize::span(CHECK_MAX))),
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::Args;
 use taskyard::{CatchUp, OnConflict, Overlap, Schedule, ScheduleAdded, Timestamp};
 
+use crate::commands::call_args::CallArgs;
 use crate::commands::filter::span;
 use crate::commands::known;
-use crate::commands::work::Work;
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Add a schedule, or change the one of that name
@@ -20,7 +20,7 @@ pub(crate) struct Add {
     /// The rule: a cron expression in quotes, @daily, "@every 5m", "@at 2026-12-24T18:00:00+01:00", "@after 2h", @reboot
     rule: String,
     #[command(flatten)]
-    work: Work,
+    work: CallArgs,
     /// The time zone of a cron rule, as Europe/Berlin
     #[arg(long, default_value = "UTC")]
     zone: String,
@@ -109,7 +109,7 @@ fn say(session: &Session, added: &ScheduleAdded) -> Result<u8, Failure> {
         taskyard::SchedulePut::Replaced => "replaced",
     };
     match added.next_at {
-        Some(next) => out.line(format_args!("{put} {}; next run {}", added.name, moment::instant(next)))?,
+        Some(next) => out.line(format_args!("{put} {}; next run {}", added.name, humanize::instant(next)))?,
         None => out.line(format_args!("{put} {}; no further run", added.name))?,
     }
     Ok(0)

@@ -4,10 +4,10 @@ use clap::Args;
 use taskyard::{Overlap, RunOutcome, ScheduleRecord, ScheduleRun, TaskState, shown};
 
 use crate::failure::Failure;
-use crate::grid::Grid;
-use crate::moment;
+use crate::humanize;
 use crate::out::Out;
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 /// Show a schedule, its next times and the history of its runs
 #[derive(Debug, Args)]
@@ -36,15 +36,15 @@ impl Show {
             out.json(&json)?;
             return Ok(0);
         }
-        let mut grid = Grid::new(["", ""]);
+        let mut table = Table::new(["", ""]);
         for (name, value) in facts(&record) {
-            grid.row([name, &value]);
+            table.row([name, &value]);
         }
-        out.grid(grid)?;
+        out.table(table)?;
         if !upcoming.is_empty() {
             out.line("next times")?;
             for at in upcoming {
-                out.line(format_args!("  {}", moment::instant(at)))?;
+                out.line(format_args!("  {}", humanize::instant(at)))?;
             }
         }
         history(out, &runs)
@@ -64,16 +64,16 @@ fn facts(record: &ScheduleRecord) -> Vec<(&'static str, String)> {
     let mut put = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     put("problem", record.problem.clone());
     put("overlap", (new.overlap != Overlap::Skip).then(|| new.overlap.to_string()));
-    put("catch up", Some(format!("{} within {}", new.catch_up, moment::span(new.catch_up_window))));
-    put("jitter", (!new.jitter.is_zero()).then(|| moment::span(new.jitter)));
-    put("not before", new.starts_at.map(moment::instant));
-    put("not after", new.ends_at.map(moment::instant));
+    put("catch up", Some(format!("{} within {}", new.catch_up, humanize::span(new.catch_up_window))));
+    put("jitter", (!new.jitter.is_zero()).then(|| humanize::span(new.jitter)));
+    put("not before", new.starts_at.map(humanize::instant));
+    put("not after", new.ends_at.map(humanize::instant));
     let of = new.runs_max.map_or_else(String::new, |most| format!(" of {most}"));
-    put("runs", Some(format!("{}{of}", moment::number(record.runs))));
+    put("runs", Some(format!("{}{of}", humanize::number(record.runs))));
     put("failed in a row", (record.failures > 0).then(|| record.failures.to_string()));
-    put("last run", record.last_at.map(moment::instant));
+    put("last run", record.last_at.map(humanize::instant));
     put("last end", record.last_state.map(|state| state.to_string()));
-    put("added", Some(moment::instant(record.created_at)));
+    put("added", Some(humanize::instant(record.created_at)));
     facts
 }
 
@@ -81,27 +81,27 @@ fn history(out: Out, runs: &[ScheduleRun]) -> Result<u8, Failure> {
     if runs.is_empty() {
         return Ok(0);
     }
-    let mut grid = Grid::new(["TIME", "OUTCOME", "TASK", "STATE", "?ENDED", "?ERROR"]);
+    let mut table = Table::new(["TIME", "OUTCOME", "TASK", "STATE", "?ENDED", "?ERROR"]);
     for run in runs {
-        let several = if run.count > 1 { format!(" × {}", moment::number(run.count.into())) } else { String::new() };
+        let several = if run.count > 1 { format!(" × {}", humanize::number(run.count.into())) } else { String::new() };
         let asked = if run.manual { ", asked for" } else { "" };
         let state = match (run.outcome, run.state) {
             (_, Some(state)) => state.to_string(),
             (RunOutcome::Enqueued, None) if run.finished_at.is_none() => "open".into(),
             _ => "-".into(),
         };
-        grid.row([
-            moment::instant(run.fire_at),
+        table.row([
+            humanize::instant(run.fire_at),
             format!("{}{several}{asked}", run.outcome),
             run.task.map_or_else(|| "-".into(), |task| task.to_string()),
             state,
-            moment::maybe(run.finished_at),
+            humanize::maybe(run.finished_at),
             match (&run.error, run.state) {
                 (Some(error), Some(TaskState::Failed)) => format!("{}: {}", error.error_type, error.message),
                 _ => String::new(),
             },
         ]);
     }
-    out.grid(grid)?;
+    out.table(table)?;
     Ok(0)
 }

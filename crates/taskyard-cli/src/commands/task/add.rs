@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 use taskyard::{Call, OnParentFailure};
 
 use super::wait;
+use crate::commands::call_args::CallArgs;
 use crate::commands::filter::span;
 use crate::commands::id::{self, GivenId};
 use crate::commands::known;
-use crate::commands::work::Work;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
@@ -18,7 +18,7 @@ use crate::session::{Access, Session};
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     #[command(flatten)]
-    work: Work,
+    work: CallArgs,
     /// Start no sooner than this long from now
     #[arg(long, value_name = "DURATION", value_parser = span)]
     delay: Option<Duration>,

@@ -4,19 +4,19 @@ use clap::Args;
 use taskyard::{Store, TaskRecord, TaskState};
 use taskyard_core::store::TaskFilter;
 
-use crate::commands::filter::{By, state};
+use crate::commands::filter::{FilterArgs, state};
 use crate::commands::id::GivenId;
 use crate::failure::Failure;
-use crate::grid::Grid;
-use crate::moment;
+use crate::humanize;
 use crate::out::{Out, remark};
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 /// List tasks
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    by: By,
+    by: FilterArgs,
     /// In these states, separated by commas
     #[arg(long, value_name = "STATE", value_parser = state, value_delimiter = ',')]
     state: Vec<TaskState>,
@@ -52,19 +52,19 @@ pub(crate) async fn page(out: Out, store: &dyn Store, filter: &TaskFilter) -> Re
         return Ok(0);
     }
     let now = store.now().await?;
-    let mut grid = Grid::new(["ID", "STATE", "NAME", "?QUEUE", "?>ATTEMPT", "ADDED", "WHY"]);
+    let mut table = Table::new(["ID", "STATE", "NAME", "?QUEUE", "?>ATTEMPT", "ADDED", "WHY"]);
     for record in &records {
-        grid.row([
+        table.row([
             record.id.to_string(),
             record.state.to_string(),
             record.name.clone(),
             record.queue.clone(),
             record.attempt.to_string(),
-            moment::ago(now, record.created_at),
+            humanize::ago(now, record.created_at),
             why(record),
         ]);
     }
-    out.grid(grid)?;
+    out.table(table)?;
     if records.len() == filter.limit
         && let Some(last) = records.last()
     {

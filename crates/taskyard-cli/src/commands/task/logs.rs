@@ -7,7 +7,7 @@ use taskyard::{Error, Store, StoredLogLine, TaskId};
 
 use crate::commands::id::GivenId;
 use crate::failure::Failure;
-use crate::moment;
+use crate::humanize;
 use crate::out::Out;
 use crate::session::{Access, Session};
 
@@ -71,7 +71,7 @@ pub(super) fn for_people(stored: &StoredLogLine) -> String {
     let fields = fields.map_or_else(String::new, |fields| format!(" {fields}"));
     format!(
         "{} {:<8} [{}] {}: {}{fields}",
-        moment::instant(stored.created_at),
+        humanize::instant(stored.created_at),
         level(stored.line.level),
         stored.attempt,
         stored.line.logger,

@@ -9,10 +9,10 @@ use taskyard::{
 use super::{logs, tree};
 use crate::commands::id::GivenId;
 use crate::failure::Failure;
-use crate::grid::Grid;
-use crate::moment;
+use crate::humanize;
 use crate::out::Out;
 use crate::session::{Access, Session};
+use crate::table::Table;
 
 /// Children that are listed; `--tree` shows more.
 const CHILDREN_MAX: usize = 100;
@@ -67,18 +67,18 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
         ]))?;
         return Ok(0);
     }
-    let mut grid = Grid::new(["", ""]);
+    let mut table = Table::new(["", ""]);
     for (name, value) in facts(record) {
-        grid.row([name, &value]);
+        table.row([name, &value]);
     }
     if let Some(end) = &aside {
-        let (outcome, since) = (word(&end.finish.outcome), moment::instant(end.since));
-        grid.row(["end set aside", &format!("{outcome}, since {since}; the database says: {}", end.reason)]);
+        let (outcome, since) = (word(&end.finish.outcome), humanize::instant(end.since));
+        table.row(["end set aside", &format!("{outcome}, since {since}; the database says: {}", end.reason)]);
     }
     if let Some(progress) = progress(&context) {
-        grid.row(["progress", &progress]);
+        table.row(["progress", &progress]);
     }
-    out.grid(grid)?;
+    out.table(table)?;
     section(out, "arguments", &text(&record.payload))?;
     if let Some(result) = &record.result {
         section(out, "result", &text(result))?;
@@ -127,14 +127,14 @@ fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
         )),
     );
     put("next runs alone", record.alone.then(|| "yes".to_owned()));
-    put("time limit", record.timeout_ms.map(|millis| moment::span(std::time::Duration::from_millis(millis))));
+    put("time limit", record.timeout_ms.map(|millis| humanize::span(std::time::Duration::from_millis(millis))));
     put("unique key", record.unique_key.clone());
     put("tags", (!record.tags.is_empty()).then(|| record.tags.join(", ")));
-    put("added", Some(moment::instant(record.created_at)));
-    put("starts at", record.run_at.map(moment::instant));
-    put("expires", record.expires_at.map(moment::instant));
-    put("started", record.started_at.map(moment::instant));
-    put("finished", record.finished_at.map(moment::instant));
+    put("added", Some(humanize::instant(record.created_at)));
+    put("starts at", record.run_at.map(humanize::instant));
+    put("expires", record.expires_at.map(humanize::instant));
+    put("started", record.started_at.map(humanize::instant));
+    put("finished", record.finished_at.map(humanize::instant));
     put("server", record.server.map(|id| id.to_string()));
     facts
 }
@@ -174,8 +174,8 @@ fn of_attempt(attempt: &Attempt) -> String {
     let mut text = format!(
         "{}{server}, {} to {}",
         attempt.outcome.as_str(),
-        moment::maybe(attempt.started_at),
-        moment::maybe(attempt.ended_at)
+        humanize::maybe(attempt.started_at),
+        humanize::maybe(attempt.ended_at)
     );
     if let Some(error) = &attempt.error {
         text.push('\n');
@@ -200,7 +200,7 @@ fn failure(error: &TaskFailure) -> String {
 fn ids(ids: &[TaskId], count: usize) -> String {
     let mut lines: Vec<String> = ids.iter().take(CHILDREN_MAX).map(ToString::to_string).collect();
     if count > CHILDREN_MAX {
-        lines.push(format!("and {} more", moment::number((count - CHILDREN_MAX) as u64)));
+        lines.push(format!("and {} more", humanize::number((count - CHILDREN_MAX) as u64)));
     } else if count == CHILDREN_MAX {
         lines.push("and perhaps more".into());
     }

@@ -8,7 +8,7 @@ use taskyard::{
 };
 
 use super::order::Order;
-use crate::moment;
+use crate::humanize;
 
 /// Running tasks that are read and sorted, the newest first.
 const ORDERED_MAX: usize = 100;
@@ -25,7 +25,7 @@ pub(super) struct Frame {
     pub(super) now: Timestamp,
     taken: Instant,
     pub(super) status: store::StoreStatus,
-    pub(super) pace: Option<Pace>,
+    pub(super) throughput: Option<Throughput>,
     pub(super) queues: Vec<QueueStatus>,
     pub(super) servers: Vec<store::ServerRecord>,
     pub(super) running: Vec<(TaskRecord, Option<Progress>)>,
@@ -35,7 +35,7 @@ pub(super) struct Frame {
 
 /// Tasks per second since the previous refresh; `None` for states that the database only estimates.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Pace {
+pub(super) struct Throughput {
     pub(super) added: Option<f64>,
     pub(super) done: Option<f64>,
     pub(super) failed: Option<f64>,
@@ -51,11 +51,11 @@ pub(super) struct Before {
 impl Before {
     /// Returns the throughput between this refresh and a later one. Tasks that were pruned in between reduce the counts, so that
     /// as many additions or ends are not seen.
-    pub(super) fn pace(&self, frame: &Frame) -> Option<Pace> {
-        self.pace_to(&frame.before())
+    pub(super) fn throughput(&self, frame: &Frame) -> Option<Throughput> {
+        self.throughput_to(&frame.before())
     }
 
-    fn pace_to(&self, later: &Self) -> Option<Pace> {
+    fn throughput_to(&self, later: &Self) -> Option<Throughput> {
         let seconds = later.taken.duration_since(self.taken).as_secs_f64();
         let is_counted = |at: usize| !self.estimated[at] && !later.estimated[at];
         let grown = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
@@ -66,7 +66,7 @@ impl Before {
         let added = (0..later.by_state.len())
             .all(is_counted)
             .then(|| grown(later.by_state.iter().sum(), self.by_state.iter().sum()));
-        (seconds > 0.0).then(|| Pace { added, done: state(TaskState::Done), failed: state(TaskState::Failed) })
+        (seconds > 0.0).then(|| Throughput { added, done: state(TaskState::Done), failed: state(TaskState::Failed) })
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn look(taskyard: &Taskyard, address: String, order: Order) -> 
         address,
         now,
         taken,
-        pace: None,
+        throughput: None,
         status,
         queues: store.queues().await?,
         servers: store.servers().await?.into_iter().filter(|server| server.is_running).collect(),
@@ -148,10 +148,10 @@ impl Frame {
             "at": self.now,
             "database": self.address,
             "states": states.collect::<serde_json::Map<_, _>>(),
-            "estimated": moment::estimated(&self.status),
+            "estimated": humanize::estimated(&self.status),
             "parked": self.status.parked,
             "oldest_enqueued_seconds": self.status.oldest_enqueued.map(|age| age.as_secs_f64()),
-            "per_second": self.pace.map(|pace| json!({"added": pace.added, "done": pace.done, "failed": pace.failed})),
+            "per_second": self.throughput.map(|throughput| json!({"added": throughput.added, "done": throughput.done, "failed": throughput.failed})),
             "queues": self.queues.iter().map(QueueStatus::to_json).collect::<Vec<_>>(),
             "servers": self.servers,
             "running": running.collect::<Vec<_>>(),
@@ -173,12 +173,12 @@ mod tests {
         let at =
             |seconds, by_state, estimated| Before { taken: taken + Duration::from_secs(seconds), by_state, estimated };
         let before = at(0, [0, 10, 1, 0, 100, 5, 0], [false; 7]);
-        let pace = before.pace_to(&at(2, [0, 8, 3, 0, 104, 4, 1], [false; 7])).unwrap();
-        assert_eq!(pace, Pace { added: Some(2.0), done: Some(2.0), failed: Some(0.0) });
+        let throughput = before.throughput_to(&at(2, [0, 8, 3, 0, 104, 4, 1], [false; 7])).unwrap();
+        assert_eq!(throughput, Throughput { added: Some(2.0), done: Some(2.0), failed: Some(0.0) });
         let mut estimated = [false; 7];
         estimated[TaskState::Done.code() as usize] = true;
-        let pace = before.pace_to(&at(2, [0, 8, 3, 0, 104, 7, 1], estimated)).unwrap();
-        assert_eq!(pace, Pace { added: None, done: None, failed: Some(1.0) });
-        assert_eq!(before.pace_to(&at(0, [0; 7], [false; 7])), None);
+        let throughput = before.throughput_to(&at(2, [0, 8, 3, 0, 104, 7, 1], estimated)).unwrap();
+        assert_eq!(throughput, Throughput { added: None, done: None, failed: Some(1.0) });
+        assert_eq!(before.throughput_to(&at(0, [0; 7], [false; 7])), None);
     }
 }

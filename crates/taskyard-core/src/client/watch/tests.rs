@@ -8,28 +8,28 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::hub::{Hub, Source};
+use super::watch_poller::{Source, WatchPoller};
 use super::{Event, EventKind, Watch};
-use crate::store::{EndedAttempt, Glance, GlanceAt};
+use crate::notifications::{Listener, Notification};
+use crate::store::{EndedAttempt, SnapshotRequest, TaskSnapshot};
 use crate::task::AttemptOutcome;
-use crate::wake::{Bell, Listener};
 use crate::{Failure, Result, TaskId, TaskState, WaitReason};
 
 /// The snapshots of a store, and the number of queries.
 #[derive(Default)]
 struct Table {
-    glances: Mutex<HashMap<TaskId, Glance>>,
+    snapshots: Mutex<HashMap<TaskId, TaskSnapshot>>,
     looks: AtomicUsize,
     closed: AtomicBool,
     /// A row that cannot be read, and one that makes the query panic.
     corrupt: Mutex<Option<TaskId>>,
     deadly: Mutex<Option<TaskId>>,
-    bell: Bell,
+    notification: Notification,
 }
 
 #[async_trait]
 impl Source for Arc<Table> {
-    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+    async fn snapshots(&self, asked: &[SnapshotRequest]) -> Result<Vec<Option<TaskSnapshot>>> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
             return Err(crate::Error::ShutDown("this store has been shut down"));
@@ -40,21 +40,21 @@ impl Source for Arc<Table> {
             return Err(crate::Error::Database("a row cannot be read".into()));
         }
         assert!(!is_asked(&self.deadly), "a fault of the test's");
-        let glances = self.glances.lock().unwrap();
+        let snapshots = self.snapshots.lock().unwrap();
         Ok(asked
             .iter()
             .map(|one| {
-                let mut glance = glances.get(&one.id)?.clone();
-                let above = one.attempts_known.min(glance.attempt.saturating_sub(2));
-                glance.ended.retain(|attempt| attempt.number > above);
-                glance.context.take_if(|_| one.context_known == glance.context_revision);
-                Some(glance)
+                let mut snapshot = snapshots.get(&one.id)?.clone();
+                let above = one.attempts_known.min(snapshot.attempt.saturating_sub(2));
+                snapshot.ended.retain(|attempt| attempt.number > above);
+                snapshot.context.take_if(|_| one.context_known == snapshot.context_revision);
+                Some(snapshot)
             })
             .collect())
     }
 
     fn finished(&self) -> Listener {
-        self.bell.listen()
+        self.notification.listen()
     }
 }
 
@@ -72,7 +72,7 @@ struct Task {
 impl Task {
     fn new(table: &Arc<Table>) -> Self {
         let id = TaskId::generate();
-        let glance = Glance {
+        let snapshot = TaskSnapshot {
             id,
             state: TaskState::Enqueued,
             wait_reason: None,
@@ -87,40 +87,40 @@ impl Task {
             context: None,
             ended: Vec::new(),
         };
-        table.glances.lock().unwrap().insert(id, glance);
+        table.snapshots.lock().unwrap().insert(id, snapshot);
         Self { table: Arc::clone(table), id, clock: 0.0 }
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Glance, Timestamp)) {
+    fn change(&mut self, change: impl FnOnce(&mut TaskSnapshot, Timestamp)) {
         self.clock += 1.0;
-        change(self.table.glances.lock().unwrap().get_mut(&self.id).unwrap(), at(self.clock));
+        change(self.table.snapshots.lock().unwrap().get_mut(&self.id).unwrap(), at(self.clock));
     }
 
     fn start(&mut self) {
-        self.change(|glance, now| {
-            (glance.state, glance.wait_reason, glance.started_at) = (TaskState::Doing, None, Some(now));
-            glance.attempt += 1;
+        self.change(|snapshot, now| {
+            (snapshot.state, snapshot.wait_reason, snapshot.started_at) = (TaskState::Doing, None, Some(now));
+            snapshot.attempt += 1;
         });
     }
 
     fn release(&mut self) {
-        self.change(|glance, _| {
-            (glance.state, glance.started_at) = (TaskState::Enqueued, None);
-            glance.attempt -= 1;
+        self.change(|snapshot, _| {
+            (snapshot.state, snapshot.started_at) = (TaskState::Enqueued, None);
+            snapshot.attempt -= 1;
         });
     }
 
     fn fail(&mut self, waits: bool) {
-        self.change(|glance, now| {
-            let error = Some(Failure::new("ValueError", format!("attempt {}", glance.attempt)));
-            (glance.state, glance.wait_reason) =
+        self.change(|snapshot, now| {
+            let error = Some(Failure::new("ValueError", format!("attempt {}", snapshot.attempt)));
+            (snapshot.state, snapshot.wait_reason) =
                 if waits { (TaskState::Waiting, Some(WaitReason::Retry)) } else { (TaskState::Enqueued, None) };
-            glance.failures += 1;
-            glance.error.clone_from(&error);
-            glance.ended.push(EndedAttempt {
-                number: glance.attempt,
+            snapshot.failures += 1;
+            snapshot.error.clone_from(&error);
+            snapshot.ended.push(EndedAttempt {
+                number: snapshot.attempt,
                 outcome: AttemptOutcome::Failed,
-                started_at: glance.started_at,
+                started_at: snapshot.started_at,
                 ended_at: Some(now),
                 error,
             });
@@ -129,12 +129,12 @@ impl Task {
 
     /// The body asks to run again later, which is not a failure.
     fn snooze(&mut self) {
-        self.change(|glance, now| {
-            (glance.state, glance.wait_reason) = (TaskState::Waiting, Some(WaitReason::Retry));
-            glance.ended.push(EndedAttempt {
-                number: glance.attempt,
+        self.change(|snapshot, now| {
+            (snapshot.state, snapshot.wait_reason) = (TaskState::Waiting, Some(WaitReason::Retry));
+            snapshot.ended.push(EndedAttempt {
+                number: snapshot.attempt,
                 outcome: AttemptOutcome::Snoozed,
-                started_at: glance.started_at,
+                started_at: snapshot.started_at,
                 ended_at: Some(now),
                 error: None,
             });
@@ -142,41 +142,41 @@ impl Task {
     }
 
     fn enqueue(&mut self) {
-        self.change(|glance, _| (glance.state, glance.wait_reason) = (TaskState::Enqueued, None));
+        self.change(|snapshot, _| (snapshot.state, snapshot.wait_reason) = (TaskState::Enqueued, None));
     }
 
     fn end(&mut self, state: TaskState) {
-        self.change(|glance, now| (glance.state, glance.finished_at) = (state, Some(now)));
+        self.change(|snapshot, now| (snapshot.state, snapshot.finished_at) = (state, Some(now)));
     }
 
     /// A manual retry of a task that had ended.
     fn retry(&mut self) {
-        self.change(|glance, _| {
-            let ended_at = glance.finished_at.take();
-            if glance.attempt > glance.ended.last().map_or(0, |last| last.number) {
-                let (number, started_at) = (glance.attempt, glance.started_at);
+        self.change(|snapshot, _| {
+            let ended_at = snapshot.finished_at.take();
+            if snapshot.attempt > snapshot.ended.last().map_or(0, |last| last.number) {
+                let (number, started_at) = (snapshot.attempt, snapshot.started_at);
                 let outcome = AttemptOutcome::Failed;
-                glance.ended.push(EndedAttempt { number, outcome, started_at, ended_at, error: None });
+                snapshot.ended.push(EndedAttempt { number, outcome, started_at, ended_at, error: None });
             }
-            glance.state = TaskState::Enqueued;
+            snapshot.state = TaskState::Enqueued;
         });
     }
 
     fn say(&mut self, progress: &str) {
-        self.change(|glance, _| {
-            glance.context_revision = Some(glance.context_revision.unwrap_or(0) + 1);
-            glance.context = Some(format!("{{\"progress\": {progress}}}").into_bytes());
+        self.change(|snapshot, _| {
+            snapshot.context_revision = Some(snapshot.context_revision.unwrap_or(0) + 1);
+            snapshot.context = Some(format!("{{\"progress\": {progress}}}").into_bytes());
         });
     }
 }
 
-fn hub() -> (Arc<Table>, Arc<Hub>) {
+fn watch_poller() -> (Arc<Table>, Arc<WatchPoller>) {
     let table = Arc::new(Table::default());
-    (Arc::clone(&table), Hub::new(table, tokio::runtime::Handle::current()))
+    (Arc::clone(&table), WatchPoller::new(table, tokio::runtime::Handle::current()))
 }
 
-fn watch(hub: &Arc<Hub>, task: &Task, since: Option<u64>) -> Watch {
-    Watch::new(hub, task.id, since, None)
+fn watch(watch_poller: &Arc<WatchPoller>, task: &Task, since: Option<u64>) -> Watch {
+    Watch::new(watch_poller, task.id, since, None)
 }
 
 async fn next(watch: &mut Watch) -> Event {
@@ -198,9 +198,9 @@ const STEP: Duration = Duration::from_millis(60);
 
 #[tokio::test(start_paused = true)]
 async fn a_life_is_told_in_order_and_numbers_grow() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut task = Task::new(&table);
-    let mut watch = watch(&hub, &task, None);
+    let mut watch = watch(&watch_poller, &task, None);
     let mut told = vec![next(&mut watch).await];
     let steps: [fn(&mut Task); 12] = [
         Task::start,
@@ -259,9 +259,9 @@ async fn a_life_is_told_in_order_and_numbers_grow() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_returns_receives_the_events_it_missed() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut task = Task::new(&table);
-    let first = next(&mut watch(&hub, &task, None)).await;
+    let first = next(&mut watch(&watch_poller, &task, None)).await;
     for _ in 0..3 {
         task.start();
         task.fail(true);
@@ -270,7 +270,7 @@ async fn a_watcher_that_returns_receives_the_events_it_missed() {
     task.start();
     task.say(r#"{"completed": 3, "total": 4, "elapsed": 0.5, "attempt": 4}"#);
     // Another process, which reads only the table.
-    let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
+    let other = WatchPoller::new(Arc::clone(&table), tokio::runtime::Handle::current());
     let mut resumed = watch(&other, &task, Some(first.seq));
     let mut told = Vec::new();
     for _ in 0..8 {
@@ -285,7 +285,7 @@ async fn a_watcher_that_returns_receives_the_events_it_missed() {
     assert_eq!(told[3].error.as_ref().map(|error| error.message.as_str()), Some("attempt 2"));
     // From any event in between, in yet another process, exactly the rest.
     for (place, event) in told.iter().enumerate() {
-        let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
+        let other = WatchPoller::new(Arc::clone(&table), tokio::runtime::Handle::current());
         let mut again = watch(&other, &task, Some(event.seq));
         for expected in &told[place + 1..] {
             assert_eq!(&next(&mut again).await, expected, "after {place}");
@@ -296,7 +296,7 @@ async fn a_watcher_that_returns_receives_the_events_it_missed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_begins_with_the_current_state() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut task = Task::new(&table);
     // Each watcher joins when the poller has the previous state of the task, and leaves again, as a polling client
     // does.
@@ -304,39 +304,39 @@ async fn a_watcher_begins_with_the_current_state() {
     let steps: [fn(&mut Task); 5] =
         [Task::start, |task| task.fail(true), Task::enqueue, Task::start, |task| task.end(TaskState::Done)];
     let told = ["running", "retrying", "queued", "running", "completed"];
-    next(&mut watch(&hub, &task, None)).await;
+    next(&mut watch(&watch_poller, &task, None)).await;
     for (step, status) in steps.into_iter().zip(told) {
         step(&mut task);
-        let (mut one, mut other) = (watch(&hub, &task, None), watch(&hub, &task, None));
+        let (mut one, mut other) = (watch(&watch_poller, &task, None), watch(&watch_poller, &task, None));
         let told = next(&mut one).await;
         assert_eq!((told.kind, told.status), (EventKind::Snapshot, status));
         assert_eq!(next(&mut other).await, told);
         assert!(last.is_none_or(|last| told.seq > last), "{told:?} after {last:?}");
         last = Some(told.seq);
     }
-    assert_eq!(rest(&mut watch(&hub, &task, last)).await, [(EventKind::Completed, "completed", 2)]);
+    assert_eq!(rest(&mut watch(&watch_poller, &task, last)).await, [(EventKind::Completed, "completed", 2)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_is_told_once() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut task = Task::new(&table);
     task.start();
-    let mut early = watch(&hub, &task, None);
+    let mut early = watch(&watch_poller, &task, None);
     let snapshot = next(&mut early).await;
     task.end(TaskState::Failed);
     let told = rest(&mut early).await;
     assert_eq!(told, [(EventKind::Failed, "failed", 1)]);
     let end = early.since().unwrap();
     assert!(early.has_ended());
-    let late = rest(&mut watch(&hub, &task, None)).await;
+    let late = rest(&mut watch(&watch_poller, &task, None)).await;
     assert_eq!(late, [(EventKind::Snapshot, "failed", 1), (EventKind::Failed, "failed", 1)]);
-    assert_eq!(rest(&mut watch(&hub, &task, Some(snapshot.seq))).await, [(EventKind::Failed, "failed", 1)]);
-    assert!(rest(&mut watch(&hub, &task, Some(end))).await.is_empty(), "he has seen it");
+    assert_eq!(rest(&mut watch(&watch_poller, &task, Some(snapshot.seq))).await, [(EventKind::Failed, "failed", 1)]);
+    assert!(rest(&mut watch(&watch_poller, &task, Some(end))).await.is_empty(), "he has seen it");
     // After a manual retry the events continue with numbers above the end's, in this process and in another.
     task.retry();
-    for hub in [hub, Hub::new(Arc::clone(&table), tokio::runtime::Handle::current())] {
-        let again = next(&mut watch(&hub, &task, Some(end))).await;
+    for watch_poller in [watch_poller, WatchPoller::new(Arc::clone(&table), tokio::runtime::Handle::current())] {
+        let again = next(&mut watch(&watch_poller, &task, Some(end))).await;
         assert_eq!((again.kind, again.status, again.attempt), (EventKind::Status, "queued", 1));
         assert!(again.seq > end);
     }
@@ -344,16 +344,16 @@ async fn the_end_is_told_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_taken_back_start_is_known_by_its_number() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut task = Task::new(&table);
     task.start();
-    let mut live = watch(&hub, &task, None);
+    let mut live = watch(&watch_poller, &task, None);
     let started = next(&mut live).await;
     task.release();
     let released = next(&mut live).await;
     assert_eq!((released.kind, released.status), (EventKind::Status, "queued"));
     assert!(released.seq > started.seq);
-    let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
+    let other = WatchPoller::new(Arc::clone(&table), tokio::runtime::Handle::current());
     let mut after_start = watch(&other, &task, Some(started.seq));
     assert_eq!(next(&mut after_start).await, released, "the same in every process");
     let mut after_release = watch(&other, &task, Some(released.seq));
@@ -367,13 +367,13 @@ async fn a_taken_back_start_is_known_by_its_number() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_tasks_are_not_found() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let task = Task::new(&table);
-    let mut live = watch(&hub, &task, None);
+    let mut live = watch(&watch_poller, &task, None);
     next(&mut live).await;
-    let unknown = Watch::new(&hub, TaskId::generate(), None, None).next().await;
+    let unknown = Watch::new(&watch_poller, TaskId::generate(), None, None).next().await;
     assert!(matches!(unknown, Err(crate::Error::NotFound(_))));
-    table.glances.lock().unwrap().clear();
+    table.snapshots.lock().unwrap().clear();
     assert!(matches!(live.next().await, Err(crate::Error::NotFound(_))), "removed while it was watched");
 }
 
@@ -394,7 +394,7 @@ async fn one_who_polls_is_told_each_thing_once() {
     ];
     // Before and after the entry is discarded.
     for pauses in [[70, 70], [700, 700], [70, 700]] {
-        let (table, hub) = hub();
+        let (table, watch_poller) = watch_poller();
         let mut task = Task::new(&table);
         let (mut since, mut seen) = (None, None);
         let mut told = Vec::new();
@@ -408,7 +408,7 @@ async fn one_who_polls_is_told_each_thing_once() {
                 _ => {}
             }
             tokio::time::sleep(Duration::from_millis(pauses[round % 2])).await;
-            let mut poll = Watch::new(&hub, task.id, since, seen);
+            let mut poll = Watch::new(&watch_poller, task.id, since, seen);
             told.extend(poll.wait(STEP * 2).await.unwrap().into_iter().map(|event| (event.kind, round)));
             (since, seen) = (poll.since(), poll.seen());
         }
@@ -418,13 +418,13 @@ async fn one_who_polls_is_told_each_thing_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_store_ends_what_watches_it() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let task = Task::new(&table);
-    let mut live = watch(&hub, &task, None);
+    let mut live = watch(&watch_poller, &task, None);
     next(&mut live).await;
     table.closed.store(true, Ordering::SeqCst);
     assert!(matches!(live.next().await, Err(crate::Error::ShutDown(_))));
-    assert!(matches!(watch(&hub, &task, None).next().await, Err(crate::Error::ShutDown(_))));
+    assert!(matches!(watch(&watch_poller, &task, None).next().await, Err(crate::Error::ShutDown(_))));
     drop(live);
     let before = table.looks.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -433,10 +433,10 @@ async fn a_closed_store_ends_what_watches_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_watchers_are_one_look_each_round() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut task = Task::new(&table);
     task.start();
-    let mut watches: Vec<Watch> = (0..1_000).map(|_| watch(&hub, &task, None)).collect();
+    let mut watches: Vec<Watch> = (0..1_000).map(|_| watch(&watch_poller, &task, None)).collect();
     for watch in &mut watches {
         next(watch).await;
     }
@@ -472,15 +472,15 @@ async fn a_thousand_watchers_are_one_look_each_round() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_snoozes_is_scheduled_and_not_retried() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut task = Task::new(&table);
     task.start();
-    let mut live = watch(&hub, &task, None);
+    let mut live = watch(&watch_poller, &task, None);
     next(&mut live).await;
     task.snooze();
     let told = next(&mut live).await;
     assert_eq!((told.kind, told.status), (EventKind::Status, "scheduled"));
-    assert_eq!(next(&mut watch(&hub, &task, None)).await.status, "scheduled");
+    assert_eq!(next(&mut watch(&watch_poller, &task, None)).await.status, "scheduled");
     task.enqueue();
     task.start();
     task.fail(true);
@@ -494,9 +494,9 @@ async fn one_that_snoozes_is_scheduled_and_not_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_read_ends_its_own_watches_only() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let (mut sound, bad) = (Task::new(&table), Task::new(&table));
-    let (mut one, mut other) = (watch(&hub, &sound, None), watch(&hub, &bad, None));
+    let (mut one, mut other) = (watch(&watch_poller, &sound, None), watch(&watch_poller, &bad, None));
     next(&mut one).await;
     next(&mut other).await;
     *table.corrupt.lock().unwrap() = Some(bad.id);
@@ -505,29 +505,29 @@ async fn a_row_that_cannot_be_read_ends_its_own_watches_only() {
     sound.end(TaskState::Done);
     assert_eq!(rest(&mut one).await.last().unwrap().0, EventKind::Completed);
     // On its own it still fails; once the row can be read, the task can be watched.
-    assert!(matches!(watch(&hub, &bad, None).next().await, Err(crate::Error::Database(_))));
+    assert!(matches!(watch(&watch_poller, &bad, None).next().await, Err(crate::Error::Database(_))));
     *table.corrupt.lock().unwrap() = None;
-    next(&mut watch(&hub, &bad, None)).await;
+    next(&mut watch(&watch_poller, &bad, None)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn if_polling_fails_no_watcher_waits_for_ever() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let (task, deadly) = (Task::new(&table), Task::new(&table));
-    let mut live = watch(&hub, &task, None);
+    let mut live = watch(&watch_poller, &task, None);
     next(&mut live).await;
     *table.deadly.lock().unwrap() = Some(deadly.id);
-    assert!(watch(&hub, &deadly, None).next().await.is_err());
+    assert!(watch(&watch_poller, &deadly, None).next().await.is_err());
     assert!(live.next().await.is_err());
     *table.deadly.lock().unwrap() = None;
-    next(&mut watch(&hub, &task, None)).await;
+    next(&mut watch(&watch_poller, &task, None)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_tasks_are_one_look_and_a_finish_rings() {
-    let (table, hub) = hub();
+    let (table, watch_poller) = watch_poller();
     let mut tasks: Vec<Task> = (0..1_000).map(|_| Task::new(&table)).collect();
-    let mut watches: Vec<Watch> = tasks.iter().map(|task| watch(&hub, task, None)).collect();
+    let mut watches: Vec<Watch> = tasks.iter().map(|task| watch(&watch_poller, task, None)).collect();
     for watch in &mut watches {
         next(watch).await;
     }
@@ -537,7 +537,7 @@ async fn many_tasks_are_one_look_and_a_finish_rings() {
     tasks[7].start();
     tasks[7].end(TaskState::Done);
     let begun = tokio::time::Instant::now();
-    table.bell.ring();
+    table.notification.notify();
     let told = rest(&mut watches[7]).await;
     assert_eq!(told, [(EventKind::Status, "running", 1), (EventKind::Completed, "completed", 1)]);
     assert!(begun.elapsed() <= Duration::from_millis(20), "{:?}", begun.elapsed());

@@ -23,12 +23,12 @@ fn pool(url: &str) -> Pool {
 }
 
 async fn double(pool: &Pool, n: i32) -> i32 {
-    let rows = pool.query_frequent(Role::Ask, DOUBLE, &[(&n, Type::INT4)]).await.unwrap();
+    let rows = pool.query_frequent(Role::Client, DOUBLE, &[(&n, Type::INT4)]).await.unwrap();
     rows[0].get(0)
 }
 
 async fn named(pool: &Pool) -> i64 {
-    pool.query(Role::Ask, NAMED, &[]).await.unwrap()[0].get(0)
+    pool.query(Role::Client, NAMED, &[]).await.unwrap()[0].get(0)
 }
 
 /// A database with the function that the tests call.
@@ -56,7 +56,7 @@ async fn a_frequent_statement_is_prepared_once() {
 async fn a_statement_that_runs_once_is_not_prepared() {
     let pool = pool(&database());
     for n in 0..20 {
-        pool.query(Role::Ask, DOUBLE, &[(&n, Type::INT4)]).await.unwrap();
+        pool.query(Role::Client, DOUBLE, &[(&n, Type::INT4)]).await.unwrap();
     }
     assert_eq!(named(&pool).await, 0);
 }
@@ -85,7 +85,7 @@ async fn a_statement_that_the_session_has_lost_runs_unnamed() {
     for n in 0..20 {
         assert_eq!(double(&pool, n).await, 2 * n);
     }
-    pool.query(Role::Ask, "DEALLOCATE ALL", &[]).await.unwrap();
+    pool.query(Role::Client, "DEALLOCATE ALL", &[]).await.unwrap();
     for n in 0..20 {
         assert_eq!(double(&pool, n).await, 2 * n);
     }
@@ -105,6 +105,6 @@ async fn a_function_may_be_replaced() {
     assert_eq!(double(&pool, 5).await, 15);
     let wider = FUNCTION.replace("RETURNS int", "RETURNS bigint");
     shared().psql_in(name, &format!("DROP FUNCTION public.double; {wider}"));
-    let rows = pool.query_frequent(Role::Ask, DOUBLE, &[(&5, Type::INT4)]).await.unwrap();
+    let rows = pool.query_frequent(Role::Client, DOUBLE, &[(&5, Type::INT4)]).await.unwrap();
     assert_eq!(rows[0].get::<_, i64>(0), 10);
 }

@@ -1,7 +1,7 @@
 //! Tests a night of the shop with real server processes, of which one is killed, over real SMTP, on both databases.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-mod place;
+mod sandbox;
 mod smtp;
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use night_example::evening::CUSTOMERS;
 use night_example::import::{self, RANGE, ROWS};
 use night_example::report;
 use night_example::totals::{REGIONS, Summary, Total};
-use place::{BOUND, Place, until};
+use sandbox::{BOUND, Sandbox, until};
 use serde_json::Value;
 use taskyard::store::TestClock;
 use taskyard::{RunOutcome, TaskId, TaskRef, TaskState, Timestamp, id_ranges};
@@ -26,15 +26,15 @@ const NOBODY: &str = "customer-7@example.org";
 /// A mailbox that is busy at the first two attempts.
 const BUSY: &str = "customer-11@example.org";
 
-async fn set_clock(place: &Place, to: &str) {
+async fn set_clock(sandbox: &Sandbox, to: &str) {
     let to: Timestamp = to.parse().unwrap();
     let offset = TestClock::Offset(to.as_microsecond() - Timestamp::now().as_microsecond());
-    place.queue.store().set_clock(offset).await.unwrap();
+    sandbox.queue.store().set_clock(offset).await.unwrap();
 }
 
 /// Returns the ranges that an attempt imported, in their order.
-fn ranges(place: &Place, attempt: u32) -> Vec<(i64, i64)> {
-    let shop = place.shop();
+fn ranges(sandbox: &Sandbox, attempt: u32) -> Vec<(i64, i64)> {
+    let shop = sandbox.shop();
     let sql = "select first, past from import_range where attempt = ?1 order by rowid";
     let mut statement = shop.prepare(sql).unwrap();
     let rows = statement.query_map([attempt], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
@@ -46,9 +46,9 @@ fn ranges_of(from: i64, to: i64) -> Vec<(i64, i64)> {
 }
 
 /// Returns the number of mails that each recipient received.
-fn delivered(place: &Place) -> BTreeMap<String, usize> {
+fn delivered(sandbox: &Sandbox) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for mail in place.post.accepted() {
+    for mail in sandbox.post.accepted() {
         *counts.entry(mail.to).or_default() += 1;
     }
     counts
@@ -66,42 +66,42 @@ struct Tasks {
     mails: BTreeMap<String, TaskRef<String>>,
 }
 
-fn go(place: &Place) -> Tasks {
-    let printed = place.ok(&["go"]);
+fn go(sandbox: &Sandbox) -> Tasks {
+    let printed = sandbox.ok(&["go"]);
     let mut ids: BTreeMap<&str, TaskId> =
         printed.lines().filter_map(|line| line.split_once(' ')).map(|(name, id)| (name, id.parse().unwrap())).collect();
-    let import = place.queue.get(ids.remove("import").unwrap());
-    let summary = place.queue.get(ids.remove("summary").unwrap());
-    let mail = |(name, id): (&str, TaskId)| (name.replace("mail", "customer") + "@example.org", place.queue.get(id));
+    let import = sandbox.queue.get(ids.remove("import").unwrap());
+    let summary = sandbox.queue.get(ids.remove("summary").unwrap());
+    let mail = |(name, id): (&str, TaskId)| (name.replace("mail", "customer") + "@example.org", sandbox.queue.get(id));
     Tasks { import, summary, mails: ids.into_iter().map(mail).collect() }
 }
 
 /// Kills the importing server with `kill -9`; returns the stored position of the import.
-async fn dies_in_the_middle(place: &Place, import: &TaskRef<i64>, importer: place::Running) -> i64 {
-    until("a third is imported", async || ranges(place, 1).len() >= 30).await;
+async fn dies_in_the_middle(sandbox: &Sandbox, import: &TaskRef<i64>, importer: sandbox::Running) -> i64 {
+    until("a third is imported", async || ranges(sandbox, 1).len() >= 30).await;
     importer.kill();
     // The other server rescues the task but does not run imports, so no process writes to the task from here on.
     until("the import is given back", async || import.state().await.unwrap() == TaskState::Enqueued).await;
     let position = import.context().await.unwrap()["cursors"]["rows"].as_i64().unwrap();
-    let done = ranges(place, 1);
+    let done = ranges(sandbox, 1);
     let past = i64::try_from(done.len()).unwrap() * i64::from(RANGE);
     assert_eq!(done, ranges_of(0, past));
     assert!(past < ROWS, "it was to die in the middle");
     // At most the last range is in the shop's database without being recorded in the queue.
     assert!(position == past || position == past - i64::from(RANGE), "{position}, {past}");
-    assert_eq!(place.number("select count(*) from item"), past);
+    assert_eq!(sandbox.number("select count(*) from item"), past);
     let progress = import.progress().await.unwrap().unwrap();
     assert_eq!(progress.total, Some(ROWS as f64));
     assert!((1.0..=past as f64).contains(&progress.completed.unwrap()), "{progress:?}");
     position
 }
 
-async fn goes_on_where_it_was(place: &Place, import: &TaskRef<i64>, position: i64) {
+async fn goes_on_where_it_was(sandbox: &Sandbox, import: &TaskRef<i64>, position: i64) {
     assert_eq!(import.wait_timeout(BOUND).await.unwrap(), ROWS);
-    assert_eq!(ranges(place, 2), ranges_of(position, ROWS));
-    assert_eq!(place.number("select count(*) from item"), ROWS);
-    assert_eq!(place.number("select count(distinct attempt) from import_range"), 2);
-    assert_eq!(place.number("select sum(inserted) from import_range"), ROWS, "no row was inserted twice");
+    assert_eq!(ranges(sandbox, 2), ranges_of(position, ROWS));
+    assert_eq!(sandbox.number("select count(*) from item"), ROWS);
+    assert_eq!(sandbox.number("select count(distinct attempt) from import_range"), 2);
+    assert_eq!(sandbox.number("select sum(inserted) from import_range"), ROWS, "no row was inserted twice");
     assert_eq!(import.progress().await.unwrap().unwrap().percentage, Some(100.0));
     assert_eq!(import.attempts().await.unwrap().len(), 2);
 }
@@ -118,7 +118,7 @@ fn expected_summary() -> Summary {
     Summary { items: ROWS, cents: (0..ROWS).map(import::cents).sum(), largest, regions }
 }
 
-async fn mails_arrive(place: &Place, mails: &BTreeMap<String, TaskRef<String>>) {
+async fn mails_arrive(sandbox: &Sandbox, mails: &BTreeMap<String, TaskRef<String>>) {
     assert_eq!(mails.len(), CUSTOMERS as usize);
     for (to, mail) in mails {
         let outcome = tokio::time::timeout(BOUND, mail.outcome()).await.unwrap().unwrap();
@@ -126,97 +126,97 @@ async fn mails_arrive(place: &Place, mails: &BTreeMap<String, TaskRef<String>>) 
         let attempts = mail.attempts().await.unwrap().len();
         assert_eq!(attempts, if to == BUSY { 3 } else { 1 }, "{to}");
     }
-    assert_eq!(delivered(place), once_each(&[NOBODY]));
-    assert_eq!((place.post.refused(BUSY), place.post.refused(NOBODY)), (2, 1));
+    assert_eq!(delivered(sandbox), once_each(&[NOBODY]));
+    assert_eq!((sandbox.post.refused(BUSY), sandbox.post.refused(NOBODY)), (2, 1));
     let delays = mails[BUSY].attempts().await.unwrap();
     let why = delays[1].error.as_ref().unwrap();
     assert!(why.error_type == "MailDelayed" && why.message.contains("451"), "{why:?}");
     // Each mail has the Message-ID that its task returned, by which a duplicate could be detected.
-    for mail in place.post.accepted() {
+    for mail in sandbox.post.accepted() {
         let id = mails[&mail.to].wait().await.unwrap();
         assert!(mail.text.contains(&id) && mail.text.contains("your order is ready"), "{mail:?}");
     }
 }
 
-async fn the_dead_letter_is_retried(place: &Place, mail: &TaskRef<String>) {
-    let dead = place.json(&["dead", "list"]);
+async fn the_dead_letter_is_retried(sandbox: &Sandbox, mail: &TaskRef<String>) {
+    let dead = sandbox.json(&["dead", "list"]);
     assert_eq!(dead.as_array().unwrap().len(), 1, "{dead}");
     assert_eq!(dead[0]["id"], Value::String(mail.id().to_string()));
     let why = mail.record().await.unwrap().error.unwrap();
     assert_eq!(why.error_type, "MailRefused");
     assert!(why.message.contains("550") && why.message.contains("no such mailbox"), "{why:?}");
     // The hook has recorded an alarm, once.
-    until("the alarm", async || place.number("select count(*) from alarm") > 0).await;
-    assert_eq!(place.number("select count(*) from alarm"), 1);
-    place.post.accept(NOBODY);
-    assert_eq!(place.json(&["dead", "retry", "--kind", "night_example::mail::send"])["retried"], 1);
+    until("the alarm", async || sandbox.number("select count(*) from alarm") > 0).await;
+    assert_eq!(sandbox.number("select count(*) from alarm"), 1);
+    sandbox.post.accept(NOBODY);
+    assert_eq!(sandbox.json(&["dead", "retry", "--kind", "night_example::mail::send"])["retried"], 1);
     mail.wait_timeout(BOUND).await.unwrap();
-    assert_eq!(delivered(place), once_each(&[]));
+    assert_eq!(delivered(sandbox), once_each(&[]));
 }
 
 /// Returns the report's times, the newest first, with their outcomes.
-async fn report_runs(place: &Place) -> Vec<(Timestamp, RunOutcome)> {
-    let runs = place.queue.schedule_runs(report::NAME, 100).await.unwrap();
+async fn report_runs(sandbox: &Sandbox) -> Vec<(Timestamp, RunOutcome)> {
+    let runs = sandbox.queue.schedule_runs(report::NAME, 100).await.unwrap();
     runs.into_iter().map(|run| (run.fire_at, run.outcome)).collect()
 }
 
-async fn the_report_comes_at_three(place: &Place) {
-    let schedule = place.queue.schedule(report::NAME).await.unwrap();
+async fn the_report_comes_at_three(sandbox: &Sandbox) {
+    let schedule = sandbox.queue.schedule(report::NAME).await.unwrap();
     assert_eq!(schedule.next_at, Some(THREE.parse().unwrap()));
-    assert_eq!(report_runs(place).await, []);
-    set_clock(place, THREE).await;
-    until("the report is written", async || place.number("select count(*) from report") > 0).await;
+    assert_eq!(report_runs(sandbox).await, []);
+    set_clock(sandbox, THREE).await;
+    until("the report is written", async || sandbox.number("select count(*) from report") > 0).await;
 }
 
 /// Two servers and a client have declared the report, and another server declares it after it ran.
-async fn there_is_one_report(place: &Place) {
-    assert_eq!(report_runs(place).await, [(THREE.parse().unwrap(), RunOutcome::Enqueued)]);
-    let schedule = place.queue.schedule(report::NAME).await.unwrap();
+async fn there_is_one_report(sandbox: &Sandbox) {
+    assert_eq!(report_runs(sandbox).await, [(THREE.parse().unwrap(), RunOutcome::Enqueued)]);
+    let schedule = sandbox.queue.schedule(report::NAME).await.unwrap();
     assert_eq!(schedule.next_at, Some(NEXT_THREE.parse().unwrap()));
-    assert_eq!(place.number("select count(*) from report"), 1);
-    assert_eq!(place.number("select items from report"), ROWS);
-    assert_eq!(place.number("select cents from report"), expected_summary().cents);
+    assert_eq!(sandbox.number("select count(*) from report"), 1);
+    assert_eq!(sandbox.number("select items from report"), ROWS);
+    assert_eq!(sandbox.number("select cents from report"), expected_summary().cents);
 }
 
-async fn a_night(place: Place) {
-    set_clock(&place, EVENING).await;
-    place.post.refuse(NOBODY, "550 5.1.1 no such mailbox", u32::MAX);
-    place.post.refuse(BUSY, "451 4.7.1 busy, try again later", 2);
+async fn a_night(sandbox: Sandbox) {
+    set_clock(&sandbox, EVENING).await;
+    sandbox.post.refuse(NOBODY, "550 5.1.1 no such mailbox", u32::MAX);
+    sandbox.post.refuse(BUSY, "451 4.7.1 busy, try again later", 2);
 
     // One server imports, slowly enough to be killed in the middle; the other runs everything else.
-    let importer = place.serve("import", Duration::from_millis(20));
-    let other = place.serve("mail,reports", Duration::ZERO);
-    let tasks = go(&place);
-    let position = dies_in_the_middle(&place, &tasks.import, importer).await;
-    mails_arrive(&place, &tasks.mails).await;
+    let importer = sandbox.serve("import", Duration::from_millis(20));
+    let other = sandbox.serve("mail,reports", Duration::ZERO);
+    let tasks = go(&sandbox);
+    let position = dies_in_the_middle(&sandbox, &tasks.import, importer).await;
+    mails_arrive(&sandbox, &tasks.mails).await;
     // Now the import waits for a server, four totals and the summary wait for the import, and one mail is a dead letter.
     let done = u64::from(CUSTOMERS) - 1;
-    assert_eq!(place.agreed_counts().await, [5, 1, 0, 0, done, 1, 0]);
+    assert_eq!(sandbox.agreed_counts().await, [5, 1, 0, 0, done, 1, 0]);
 
-    let importer = place.serve("import", Duration::ZERO);
-    goes_on_where_it_was(&place, &tasks.import, position).await;
+    let importer = sandbox.serve("import", Duration::ZERO);
+    goes_on_where_it_was(&sandbox, &tasks.import, position).await;
     assert_eq!(tasks.summary.wait_timeout(BOUND).await.unwrap(), expected_summary());
     assert_eq!(tasks.summary.attempts().await.unwrap().len(), 1);
-    the_dead_letter_is_retried(&place, &tasks.mails[NOBODY]).await;
-    the_report_comes_at_three(&place).await;
+    the_dead_letter_is_retried(&sandbox, &tasks.mails[NOBODY]).await;
+    the_report_comes_at_three(&sandbox).await;
 
     assert!(importer.stop().await.success());
     assert!(other.stop().await.success());
-    let all = place.serve("", Duration::ZERO);
+    let all = sandbox.serve("", Duration::ZERO);
     // Import, mails, four totals, their summary, the report.
-    until("all is done", async || place.queue.store().status().await.unwrap().by_state[4] == done + 8).await;
-    assert_eq!(place.agreed_counts().await, [0, 0, 0, 0, done + 8, 0, 0]);
-    there_is_one_report(&place).await;
+    until("all is done", async || sandbox.queue.store().status().await.unwrap().by_state[4] == done + 8).await;
+    assert_eq!(sandbox.agreed_counts().await, [0, 0, 0, 0, done + 8, 0, 0]);
+    there_is_one_report(&sandbox).await;
     assert!(all.stop().await.success());
-    println!("killed at row {position}; {} mails, {} tasks done", place.post.accepted().len(), done + 8);
+    println!("killed at row {position}; {} mails, {} tasks done", sandbox.post.accepted().len(), done + 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sqlite() {
-    a_night(Place::new(None).await).await;
+    a_night(Sandbox::new(None).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgresql() {
-    a_night(Place::new(Some(taskyard_testkit::postgres::shared().create_database())).await).await;
+    a_night(Sandbox::new(Some(taskyard_testkit::postgres::shared().create_database())).await).await;
 }
