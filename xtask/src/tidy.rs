@@ -69,9 +69,12 @@ struct File {
     text: String,
 }
 
-/// Returns the text files that git tracks, sorted by their paths.
+/// Returns the text files that git tracks or does not ignore, sorted by their paths: a new file counts before it is added.
 fn tracked() -> Result<Vec<File>, String> {
-    let output = Command::new("git").args(["ls-files", "-z"]).output().map_err(|error| format!("git: {error}"))?;
+    let output = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .output()
+        .map_err(|error| format!("git: {error}"))?;
     if !output.status.success() {
         return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }

@@ -1,20 +1,17 @@
 //! Converts a task description from Python, a dict, to a task to be added. Missing keys have their defaults.
 
-use std::time::Duration;
-
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict};
 use taskyard_core::client::Draft;
 use taskyard_core::namespace::{self, Namespace};
 use taskyard_core::seal::Blob;
 use taskyard_core::state::Runtime;
 use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
-use taskyard_core::time::limit_millis;
-use taskyard_core::{RetryPolicy, TaskId, Timestamp};
+use taskyard_core::{RetryPolicy, TaskId};
 
 use crate::errors;
-use crate::question::{id_of, read};
+use crate::values::{id_of, instant, read, seconds};
 
 /// Returns a new task id (UUIDv7).
 #[pyfunction]
@@ -91,16 +88,6 @@ fn read_blobs(value: &Bound<'_, PyAny>) -> PyResult<Vec<Blob>> {
     Ok(blobs.into_iter().map(|(at, python, body)| Blob { at, python, body }).collect())
 }
 
-pub fn seconds(what: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| errors::invalid(format!("{what}: {seconds} is not a number of seconds, 0 or more")))
-}
-
-pub fn instant(what: &str, micros: i64) -> PyResult<Timestamp> {
-    taskyard_core::time::from_micros(micros)
-        .ok_or_else(|| errors::invalid(format!("{what}: it is outside the years -9999 to 9999")))
-}
-
 /// Parses a policy from JSON; its own number of retries takes precedence if it has one.
 fn policy(json: &str, max_retries: u32) -> PyResult<RetryPolicy> {
     let wrong = |error: serde_json::Error| errors::invalid(format!("retry: {error}"));
@@ -122,57 +109,4 @@ fn unique_hold(value: &Bound<'_, PyAny>) -> PyResult<UniqueHold> {
         };
     }
     Ok(UniqueHold::For(seconds("unique", value.extract()?)?))
-}
-
-/// Checks a task and returns the arguments of `taskyard.enqueue_payload` for it, in their order.
-#[pyfunction]
-pub fn enqueue_values<'py>(
-    py: Python<'py>,
-    queue: &crate::queue::Queue,
-    task: &Bound<'py, PyDict>,
-) -> PyResult<Bound<'py, PyTuple>> {
-    let task = queue.settle(py, draft(py, task)?)?;
-    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    let (after, run_at) = match task.start {
-        Start::Now => (None, None),
-        Start::After(after) => (Some(micros(after)), None),
-        Start::At(at) => (None, Some(at.to_string())),
-    };
-    let (hold, hold_for) = match task.unique.as_ref().map(|unique| unique.hold) {
-        None => (None, None),
-        Some(UniqueHold::UntilFinished) => (Some(0_i16), None),
-        Some(UniqueHold::UntilStarted) => (Some(1), None),
-        Some(UniqueHold::For(duration)) => (Some(2), Some(micros(duration))),
-    };
-    let policy = if task.retry == RetryPolicy::default() { None } else { serde_json::to_string(&task.retry).ok() };
-    let parents: Vec<String> = task.parents.iter().map(ToString::to_string).collect();
-    let plain_parts = task.plain_parts();
-    let values: Vec<Bound<'py, PyAny>> = vec![
-        task.id.to_string().into_pyobject(py)?.into_any(),
-        task.kind.into_pyobject(py)?.into_any(),
-        PyBytes::new(py, &task.payload).into_any(),
-        task.context.map(|context| PyBytes::new(py, &context)).into_pyobject(py)?.into_any(),
-        task.runtime.code().into_pyobject(py)?.into_any(),
-        task.name.into_pyobject(py)?.into_any(),
-        task.queue.into_pyobject(py)?.into_any(),
-        task.priority.into_pyobject(py)?.into_any(),
-        policy.into_pyobject(py)?.into_any(),
-        task.timeout
-            .map(|timeout| i64::try_from(limit_millis(timeout)).unwrap_or(i64::MAX))
-            .into_pyobject(py)?
-            .into_any(),
-        after.into_pyobject(py)?.into_any(),
-        run_at.into_pyobject(py)?.into_any(),
-        task.expires.map(micros).into_pyobject(py)?.into_any(),
-        parents.into_pyobject(py)?.into_any(),
-        task.on_parent_failure.code().into_pyobject(py)?.into_any(),
-        task.unique.as_ref().map(|unique| unique.key.clone()).into_pyobject(py)?.into_any(),
-        hold.into_pyobject(py)?.into_any(),
-        hold_for.into_pyobject(py)?.into_any(),
-        task.tags.into_pyobject(py)?.into_any(),
-        task.auto_remove.into_pyobject(py)?.to_owned().into_any(),
-        task.at_most_once.into_pyobject(py)?.to_owned().into_any(),
-        plain_parts.into_pyobject(py)?.into_any(),
-    ];
-    PyTuple::new(py, values)
 }

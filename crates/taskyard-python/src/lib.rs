@@ -12,6 +12,7 @@ mod blocked;
 mod channel;
 mod command;
 mod draft;
+mod enqueue;
 mod errors;
 mod guard;
 mod log;
@@ -25,6 +26,7 @@ mod runtime;
 mod schedule;
 mod server;
 mod stored;
+mod values;
 
 use pyo3::prelude::*;
 
@@ -38,7 +40,9 @@ mod _core {
     #[pymodule_export]
     use super::command::{die_with_parent, run};
     #[pymodule_export]
-    use super::draft::{enqueue_values, kind_in, new_id};
+    use super::draft::{kind_in, new_id};
+    #[pymodule_export]
+    use super::enqueue::enqueue_values;
     #[pymodule_export]
     use super::guard::keep;
     #[pymodule_export]

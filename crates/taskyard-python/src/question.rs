@@ -1,29 +1,14 @@
 //! Converts a verb and its arguments to a request; the verbs are the same for the engine in this process and for a
 //! server.
 
-use std::str::FromStr;
-
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use taskyard_core::TaskId;
 use taskyard_core::client::ClientRequest;
-use taskyard_core::{Error, TaskId};
-use taskyard_server::children::frame::Refusal;
 
-use crate::{errors, queues, schedule};
-
-/// Parses an id, a state, a rate or another value whose error explains what is wrong.
-pub fn read<T: FromStr<Err = Error>>(py: Python<'_>, text: &str) -> PyResult<T> {
-    text.parse().map_err(|error| errors::raised(py, &error))
-}
-
-/// Parses an id. Raises `InvalidTaskId` if the text is not a valid id.
-pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
-    text.parse().map_err(|error: Error| {
-        let refusal = Refusal { code: "invalid_task_id".into(), ..Refusal::from(&error) };
-        errors::refused(py, &refusal)
-    })
-}
+use crate::values::id_of;
+use crate::{queues, schedule};
 
 /// Returns the request for `verb` about the task with this id, or the schedule or queue with this name.
 pub fn question(

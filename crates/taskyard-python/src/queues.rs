@@ -7,9 +7,8 @@ use taskyard_core::TaskState;
 use taskyard_core::client::{ClientRequest, DeadEdit, DeadLetterRequest, QueueRequest};
 use taskyard_core::store::TaskFilter;
 
-use crate::draft::{instant, seconds};
 use crate::errors;
-use crate::question::{id_of, read};
+use crate::values::{id_of, instant, read, seconds};
 
 /// The arguments that Python passed with a request.
 pub struct Given<'a, 'py>(pub Option<&'a Bound<'py, PyDict>>);

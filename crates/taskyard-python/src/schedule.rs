@@ -9,9 +9,9 @@ use taskyard_core::schedule::{NewSchedule, OnConflict};
 use taskyard_core::task::NewTask;
 use taskyard_core::{Error, Timestamp};
 
-use crate::draft::{draft, instant, seconds};
+use crate::draft::draft;
 use crate::errors;
-use crate::question::read;
+use crate::values::{instant, read, seconds};
 
 /// Returns the request for `verb` about the schedule with this name.
 pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<ClientRequest> {

@@ -9,6 +9,7 @@
 mod alone;
 mod claim;
 mod cursor_state;
+mod demand;
 mod on_demand;
 mod ordered;
 mod shares;
@@ -31,7 +32,7 @@ use crate::references::{self, has_references};
 use crate::state::{Lease, Phase, State};
 use claim::Got;
 use cursor_state::CursorState;
-pub(crate) use on_demand::{DemandMessage, TakeRequest};
+pub(crate) use demand::{DemandMessage, TakeRequest};
 use shares::Shares;
 
 /// A claimed task that has not started after this time is released.

@@ -48,5 +48,5 @@ pub use progress::{Amount, ProgressTracker};
 pub use registry::{Registry, kind_of_reason, parked_reason};
 pub use server::{ExitReason, Server, ServerExit, ServerHandle, ServerStatus};
 pub use task_context::{Cursor, Ranges, TaskContext, block_on};
-pub use task_def::{AsyncBody, BodyResult, LocalBody, Run, StateType, TaskDef};
-pub use task_error::{TaskError, TaskFailure};
+pub use task_def::{AsyncBody, LocalBody, Run, StateType, TaskDef};
+pub use task_error::{BodyResult, TaskError, TaskFailure};

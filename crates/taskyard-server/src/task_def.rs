@@ -7,10 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::{TaskContext, TaskError};
-
-/// The result as JSON bytes, or the error that ended the attempt.
-pub type BodyResult = Result<Vec<u8>, TaskError>;
+use crate::{BodyResult, TaskContext};
 
 /// An async body that may move between threads.
 pub type AsyncBody = Pin<Box<dyn Future<Output = BodyResult> + Send>>;

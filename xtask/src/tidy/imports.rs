@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::File;
-use super::text::{Kind, pieces};
+use super::text::{Kind, WORD, pieces};
 
 /// Files with the files that they import.
 pub(super) type Graph = BTreeMap<String, BTreeSet<String>>;
@@ -284,7 +284,7 @@ fn tokens(code: &str) -> Vec<&str> {
     let (bytes, mut at, mut tokens) = (code.as_bytes(), 0, Vec::new());
     while at < bytes.len() {
         let start = at;
-        while at < bytes.len() && is_letter(bytes[at]) {
+        while at < bytes.len() && WORD[bytes[at] as usize] {
             at += 1;
         }
         if at == start {
@@ -298,12 +298,7 @@ fn tokens(code: &str) -> Vec<&str> {
 }
 
 fn is_word(token: &str) -> bool {
-    token.bytes().next().is_some_and(is_letter)
-}
-
-/// Returns whether a byte belongs to a word; all bytes of other alphabets do.
-fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
+    token.bytes().next().is_some_and(|byte| WORD[byte as usize])
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! migrations, which record what was.
 
 use super::File;
+use super::text::WORD;
 
 const LIST: &str = "xtask/src/tidy/retired.txt";
 
@@ -25,8 +26,9 @@ fn is_record(path: &str) -> bool {
 }
 
 fn problems(list: &List, path: &str, text: &str) -> Vec<String> {
-    let in_path = list.found(path).map(|(_, name)| format!("{path}: `{name}` in the path is retired: see {LIST}"));
-    let in_text = list.found(text).map(|(at, name)| {
+    let in_path =
+        list.found(path).into_iter().map(|(_, name)| format!("{path}: `{name}` in the path is retired: see {LIST}"));
+    let in_text = list.found(text).into_iter().map(|(at, name)| {
         let line = 1 + text[..at].bytes().filter(|byte| *byte == b'\n').count();
         format!("{path}:{line}: `{name}` is retired: write the glossary's word (or remove the line of {LIST})")
     });
@@ -45,27 +47,26 @@ impl<'a> List<'a> {
         list
     }
 
-    /// Returns the listed names in a text, each with its offset.
-    fn found<'t>(&'t self, text: &'t str) -> impl Iterator<Item = (usize, &'a str)> {
-        let bytes = text.as_bytes();
-        let mut is_inside = false;
-        let starts = bytes.iter().enumerate().filter(move |(_, byte)| {
-            let was_inside = is_inside;
-            is_inside = is_word(**byte);
-            is_inside && !was_inside && !self.0[usize::from(**byte)].is_empty()
-        });
-        starts.flat_map(move |(at, byte)| {
-            self.0[usize::from(*byte)].iter().copied().filter_map(move |name| {
-                let rest = bytes[at..].strip_prefix(name.as_bytes())?;
-                (!rest.first().is_some_and(|byte| is_word(*byte))).then_some((at, name))
-            })
-        })
+    /// Returns the listed names in a text, each with its offset. A plain loop, because this runs unoptimised over all files.
+    fn found(&self, text: &str) -> Vec<(usize, &'a str)> {
+        let (bytes, mut at, mut found) = (text.as_bytes(), 0, Vec::new());
+        while at < bytes.len() {
+            if WORD[bytes[at] as usize] {
+                for name in &self.0[bytes[at] as usize] {
+                    let end = at + name.len();
+                    let is_whole = !bytes.get(end).is_some_and(|byte| WORD[*byte as usize]);
+                    if is_whole && bytes[at..].starts_with(name.as_bytes()) {
+                        found.push((at, *name));
+                    }
+                }
+                while at < bytes.len() && WORD[bytes[at] as usize] {
+                    at += 1;
+                }
+            }
+            at += 1;
+        }
+        found
     }
-}
-
-/// Returns whether a byte belongs to a word; all bytes of other alphabets do.
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
 }
 
 #[cfg(test)]
