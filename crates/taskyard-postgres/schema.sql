@@ -1,5 +1,5 @@
--- A migrated PostgreSQL database, generated from its system catalogs by tests/schema.rs: for reading, not for running.
--- The queries of the views are in src/sql/view/views.sql; after each function stands the file with its body.
+-- A migrated PostgreSQL database, for reading, not for running. Generated from the system catalogs by tests/schema.rs.
+-- Each function names the file of its body. The queries of the views are in src/sql/view/views.sql.
 
 CREATE SCHEMA taskyard;
 
