@@ -10,7 +10,7 @@ import pytest
 from support import documents
 
 #: Variables that are not settings, as documented by `--help` or a page.
-OTHER_VARIABLES = {"TASKYARD_LOG", "TASKYARD_ROOT", "TASKYARD_FAILPOINT", "TASKYARD_LOSE"}
+OTHER_VARIABLES = {"TASKYARD_LOG", "TASKYARD_ROOT", "TASKYARD_FAILPOINT", "TASKYARD_LOSE", "TASKYARD_WRITE_SCHEMA"}
 #: Commands with subcommands.
 GROUPS = {"queue", "task", "dead", "schedule", "db"}
 
