@@ -72,10 +72,10 @@ def line_of(project: Project, text: str) -> int:
 @pytest.mark.parametrize(
     ("kind", "place", "mark"),
     [
-        ("blocks, 2.5", "in block: await", "# here"),
-        ("in_sub_task", "in block: await", "# here"),
-        ("in_callback", "in block: await", "# here"),
-        ("in_library", "in in_library: await", 'subprocess.run(["sleep"'),
+        ("blocks, 2.5", "in block: use await", "# here"),
+        ("in_sub_task", "in block: use await", "# here"),
+        ("in_callback", "in block: use await", "# here"),
+        ("in_library", "in in_library: use await", 'subprocess.run(["sleep"'),
     ],
 )
 def test_the_task_that_blocks_is_named_once_with_the_line(
@@ -184,4 +184,4 @@ async def test_a_task_is_named_and_the_application_is_not(queue: QueuedTasks, ca
         blocking = queue.add_task(blocks_here)
         await blocking.wait(timeout=30)
     (record,) = [record for record in caplog.records if "event loop" in record.getMessage()]
-    assert blocking.id in record.getMessage() and "in blocks_here: await" in record.getMessage()
+    assert blocking.id in record.getMessage() and "in blocks_here: use await" in record.getMessage()
