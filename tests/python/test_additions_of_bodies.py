@@ -126,6 +126,20 @@ async def looks():
     except Exception as error:
         return str(error)
 
+async def adds_keyed(number):
+    queue.add_task(child, number, unique="held")
+    say(f"added {number}")
+    return 7
+
+def sync_adds_keyed(number):
+    queue.add_task(child, number, unique="held")
+    say(f"added {number}")
+    return 7
+
+async def unrelated(): pass
+
+def sync_unrelated(): pass
+
 async def spawns():
     asyncio.get_running_loop().call_later(0.2, lambda: queue.add_task(refused))
     return 7
@@ -325,6 +339,7 @@ def test_the_time_limit_and_a_cancel_end_the_wait(elsewhere: Project) -> None:
         for id in late:
             found = elsewhere.ended(id)
             assert (found["state"], found["error"]["type"]) == ("failed", "TimeoutError")
+            assert "timeout of 1 s: its body had ended, and tasks that it added were not stored" in found["error"]["message"]
         server.says("its attempt 1 ends before what its body added is stored: task ")
         asked = elsewhere.add("adds_elsewhere, 3", "sync_adds_elsewhere, 4")
         for number, id in enumerate(asked, 3):
@@ -352,6 +367,31 @@ def test_a_shutdown_gives_back_what_still_waits(elsewhere: Project) -> None:
         assert [state(elsewhere, id) for id in ids] == ["enqueued"] * 2
     elsewhere.server(app="app")
     assert [elsewhere.ended(id)["state"] for id in ids] == ["done", "done"]
+
+
+@pytest.mark.parametrize("adds", ["adds_keyed", "sync_adds_keyed"])
+def test_others_run_while_a_body_waits_for_a_key_that_another_transaction_holds(
+    tmp_path: pathlib.Path, postgres: str, adds: str
+) -> None:
+    with Project(tmp_path, postgres) as project:
+        project.write("app.py", APP)
+        others_run(project, postgres, adds)
+
+
+def others_run(project: Project, database: str, adds: str) -> None:
+    server = project.server("--workers=1", "--concurrency=1", app="app")
+    with psycopg.connect(database) as other:
+        other.execute("select taskyard.enqueue('app:child', unique_key => 'held')")
+        ids = project.add(f"{adds}, 1", f"{adds}, 2")
+        for number in (1, 2):
+            appears(project, f"added {number}")
+        for id in project.add("unrelated", "sync_unrelated"):
+            assert project.ended(id)["state"] == "done"
+        assert [state(project, id) for id in ids] == ["doing"] * 2
+        other.rollback()
+    assert [project.ended(id)["state"] for id in ids] == ["done", "done"]
+    assert [project.ended(id)["state"] for id in project.add("unrelated", "sync_unrelated")] == ["done", "done"]
+    assert server.stop() == 0
 
 
 async def refused() -> None: ...
