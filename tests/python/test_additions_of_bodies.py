@@ -16,6 +16,7 @@ import pytest
 from support.project import Process, Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, _hooks
+from taskyard._tasks.base import known_of
 from taskyard.tasks import BackgroundTask, TaskQueue
 
 APP = """
@@ -339,7 +340,9 @@ def test_the_time_limit_and_a_cancel_end_the_wait(elsewhere: Project) -> None:
         for id in late:
             found = elsewhere.ended(id)
             assert (found["state"], found["error"]["type"]) == ("failed", "TimeoutError")
-            assert "timeout of 1 s: its body had ended, and tasks that it added were not stored" in found["error"]["message"]
+            assert (
+                "timeout of 1 s: its body had ended, and tasks that it added were not stored" in found["error"]["message"]
+            )
         server.says("its attempt 1 ends before what its body added is stored: task ")
         asked = elsewhere.add("adds_elsewhere, 3", "sync_adds_elsewhere, 4")
         for number, id in enumerate(asked, 3):
@@ -418,5 +421,55 @@ async def test_one_that_was_dequeued_hears_of_it_where_it_is_executed(queue: Que
             with pytest.raises(RuntimeError, match=why) as raised:
                 await task.execute()
             assert await taken.fail_task(id, raised.value)
+    finally:
+        _hooks.clear()
+
+
+async def adds_refused_and_fails() -> None:
+    QueuedTasks().add_task(refused)
+    raise ValueError("on purpose")
+
+
+async def test_one_that_was_dequeued_and_failed_keeps_its_error_if_its_wait_is_interrupted(queue: QueuedTasks) -> None:
+    gate = asyncio.Event()
+
+    async def hold(task: Any) -> None:
+        if task.kind.endswith(":refused"):
+            await gate.wait()
+
+    _hooks.pre_create.append(hold)
+    try:
+        async with TaskQueue(tasks=queue) as taken:
+            await taken.enqueue(BackgroundTask(adds_refused_and_fails))
+            task = await taken.dequeue(10)
+            assert task is not None
+            executed = asyncio.ensure_future(task.execute())
+            claim = known_of(task).claim
+            assert claim is not None
+            until = time.monotonic() + 30
+            while not claim.running.rests and time.monotonic() < until:
+                await asyncio.sleep(0.01)
+            assert claim.running.rests == 1
+            claim.interrupt("asked")
+            with pytest.raises(ValueError, match="on purpose"):
+                await executed
+            gate.set()
+    finally:
+        _hooks.clear()
+
+
+async def does_nothing() -> None: ...
+
+
+async def test_one_that_was_dequeued_waits_for_what_a_hook_after_it_adds(queue: QueuedTasks) -> None:
+    _hooks.pre_create.append(refuse_late)
+    _hooks.post_run.append(lambda task: None if task.kind.endswith(":refused") else queue.add_task(refused) and None)
+    try:
+        async with TaskQueue(tasks=queue) as taken:
+            await taken.enqueue(BackgroundTask(does_nothing))
+            task = await taken.dequeue(10)
+            assert task is not None
+            with pytest.raises(RuntimeError, match="which this task's body added, was not stored"):
+                await task.execute()
     finally:
         _hooks.clear()
