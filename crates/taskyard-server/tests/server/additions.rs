@@ -1,5 +1,6 @@
 //! The end of an attempt waits for what its body has added. The bodies add to a database of their own, which can be held up by itself.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use taskyard_core::client::Call;
@@ -69,6 +70,16 @@ tasks! { ADDERS:
         note(&context, "added");
         Ok(b"7".to_vec())
     });
+    STOPS_POLLING, "stops_polling", Async, |context| now(async move {
+        let mut adding = Box::pin(context.client().add(child(&context)?));
+        let is_pending = std::future::poll_fn(|cx| Poll::Ready(adding.as_mut().poll(cx).is_pending())).await;
+        assert!(is_pending);
+        note(&context, "added");
+        context.client().flush().await?;
+        // Decided by now, and dropped without having told.
+        drop(adding);
+        Ok(b"7".to_vec())
+    });
     STOPS_ASKING, "stops_asking", Async, |context| now(async move {
         let added = context.client().add_later(child(&context)?)?;
         let _ = tokio::time::timeout(Duration::from_millis(20), added.stored()).await;
@@ -106,7 +117,7 @@ tasks! { ADDERS:
 }
 
 /// All bodies that succeed although they leave an addition open.
-const OPEN: [&str; 10] = [
+const OPEN: [&str; 11] = [
     "at_once",
     "pending",
     "local",
@@ -116,6 +127,7 @@ const OPEN: [&str; 10] = [
     "many",
     "stops_waiting",
     "stops_asking",
+    "stops_polling",
     "snoozes",
 ];
 
@@ -242,7 +254,7 @@ async fn a_refused_addition_fails_the_attempt_by_its_name() {
     two.other.database.refuse_additions("app::child").await;
     for kind in OPEN {
         let child = TaskId::generate();
-        // These give up before it is refused.
+        // These begin to wait before it is refused.
         let stops = kind.starts_with("stops");
         let blocked = if stops { Some(two.other.database.block().await) } else { None };
         let before = two.world.stage.count("added");
@@ -255,7 +267,7 @@ async fn a_refused_addition_fails_the_attempt_by_its_name() {
         let named = match kind {
             "many" => "(app::other) and 1 more".to_owned(),
             // Not known of an `add` that was dropped.
-            "stops_waiting" => format!("task {child}"),
+            "stops_waiting" | "stops_polling" => format!("task {child}"),
             _ => format!("task {child} (app::child)"),
         };
         assert!(message.contains(&named) && message.contains("not this one"), "{kind}: {message}");
