@@ -2,8 +2,8 @@
 
 ``note`` is called with every addition. Those of a body, of its sub-tasks and of threads that carry its context are kept with the
 attempt (``Running.additions``) until the body has returned. Then the worker waits for those that are not stored (``settled``): within
-the attempt's time limit, or for ``FAILED_MAX`` seconds if the body has failed. An interrupted attempt does not wait. Additions that are
-not stored by then are logged.
+the attempt's time limit, or for ``FAILED_MAX`` seconds if the body has failed. The slot of the body is free meanwhile. An interrupted
+attempt does not wait. Additions that are not stored by then are logged.
 
 Not covered: additions that a sub-task makes after the body's end, and those in a transaction of the caller's (``connection=``), which
 ``_commits.py`` and ``_uncommitted.py`` look after. Read next: ``_worker/_attempts.py``.
@@ -23,7 +23,7 @@ from .errors import Snooze, TaskyardError
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
 
-__all__ = ["Addition", "note", "settled"]
+__all__ = ["Addition", "forked", "note", "settled"]
 
 log = logging.getLogger("queued_task")
 
@@ -104,6 +104,12 @@ def note(refs: list[QueuedTaskRef[Any]], kind: str) -> None:
         additions.append(Addition(refs, kind))
 
 
+def forked() -> None:
+    """Renews the lock in a process that was forked: another thread of the parent may have held it."""
+    global _lock
+    _lock = threading.Lock()
+
+
 def _take(running: _running.Running) -> list[Addition]:
     with _lock:
         additions, running.additions = running.additions or [], None
@@ -123,7 +129,8 @@ async def settled(running: _running.Running, error: BaseException | None) -> Non
     try:
         if running.interrupted is None:
             waiting = _all_decided(additions)
-            with contextlib.suppress(asyncio.TimeoutError):
+            # Other tasks may use its slot, as while a body waits for another task: what blocks an addition may last.
+            with contextlib.suppress(asyncio.TimeoutError), _running.released_slot():
                 await (asyncio.wait_for(waiting, FAILED_MAX) if has_failed else waiting)
     finally:
         _log_left(running, [addition for addition in additions if addition.is_pending()])

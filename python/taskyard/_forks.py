@@ -24,7 +24,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _core, _escape, _port, _running
+from . import _additions, _core, _escape, _port, _running
 
 if TYPE_CHECKING:
     from ._worker._loop_worker import Worker
@@ -40,6 +40,7 @@ def watch(worker: Worker) -> None:
 
 
 def _in_child() -> None:
+    _additions.forked()
     running = _running.current.get()
     loops: dict[int, Any] = {}
     workers = list(_workers)

@@ -16,6 +16,7 @@ import pytest
 from support.project import Process, Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, _hooks
+from taskyard._tasks.base import known_of
 from taskyard.tasks import BackgroundTask, TaskQueue
 
 APP = """
@@ -125,6 +126,20 @@ async def looks():
         await queue.add_task(refused).get_task_id()
     except Exception as error:
         return str(error)
+
+async def adds_keyed(number):
+    queue.add_task(child, number, unique="held")
+    say(f"added {number}")
+    return 7
+
+def sync_adds_keyed(number):
+    queue.add_task(child, number, unique="held")
+    say(f"added {number}")
+    return 7
+
+async def unrelated(): pass
+
+def sync_unrelated(): pass
 
 async def spawns():
     asyncio.get_running_loop().call_later(0.2, lambda: queue.add_task(refused))
@@ -325,6 +340,9 @@ def test_the_time_limit_and_a_cancel_end_the_wait(elsewhere: Project) -> None:
         for id in late:
             found = elsewhere.ended(id)
             assert (found["state"], found["error"]["type"]) == ("failed", "TimeoutError")
+            assert (
+                "timeout of 1 s: its body had ended, and tasks that it added were not stored" in found["error"]["message"]
+            )
         server.says("its attempt 1 ends before what its body added is stored: task ")
         asked = elsewhere.add("adds_elsewhere, 3", "sync_adds_elsewhere, 4")
         for number, id in enumerate(asked, 3):
@@ -354,6 +372,31 @@ def test_a_shutdown_gives_back_what_still_waits(elsewhere: Project) -> None:
     assert [elsewhere.ended(id)["state"] for id in ids] == ["done", "done"]
 
 
+@pytest.mark.parametrize("adds", ["adds_keyed", "sync_adds_keyed"])
+def test_others_run_while_a_body_waits_for_a_key_that_another_transaction_holds(
+    tmp_path: pathlib.Path, postgres: str, adds: str
+) -> None:
+    with Project(tmp_path, postgres) as project:
+        project.write("app.py", APP)
+        others_run(project, postgres, adds)
+
+
+def others_run(project: Project, database: str, adds: str) -> None:
+    server = project.server("--workers=1", "--concurrency=1", app="app")
+    with psycopg.connect(database) as other:
+        other.execute("select taskyard.enqueue('app:child', unique_key => 'held')")
+        ids = project.add(f"{adds}, 1", f"{adds}, 2")
+        for number in (1, 2):
+            appears(project, f"added {number}")
+        for id in project.add("unrelated", "sync_unrelated"):
+            assert project.ended(id)["state"] == "done"
+        assert [state(project, id) for id in ids] == ["doing"] * 2
+        other.rollback()
+    assert [project.ended(id)["state"] for id in ids] == ["done", "done"]
+    assert [project.ended(id)["state"] for id in project.add("unrelated", "sync_unrelated")] == ["done", "done"]
+    assert server.stop() == 0
+
+
 async def refused() -> None: ...
 
 
@@ -378,5 +421,55 @@ async def test_one_that_was_dequeued_hears_of_it_where_it_is_executed(queue: Que
             with pytest.raises(RuntimeError, match=why) as raised:
                 await task.execute()
             assert await taken.fail_task(id, raised.value)
+    finally:
+        _hooks.clear()
+
+
+async def adds_refused_and_fails() -> None:
+    QueuedTasks().add_task(refused)
+    raise ValueError("on purpose")
+
+
+async def test_one_that_was_dequeued_and_failed_keeps_its_error_if_its_wait_is_interrupted(queue: QueuedTasks) -> None:
+    gate = asyncio.Event()
+
+    async def hold(task: Any) -> None:
+        if task.kind.endswith(":refused"):
+            await gate.wait()
+
+    _hooks.pre_create.append(hold)
+    try:
+        async with TaskQueue(tasks=queue) as taken:
+            await taken.enqueue(BackgroundTask(adds_refused_and_fails))
+            task = await taken.dequeue(10)
+            assert task is not None
+            executed = asyncio.ensure_future(task.execute())
+            claim = known_of(task).claim
+            assert claim is not None
+            until = time.monotonic() + 30
+            while not claim.running.rests and time.monotonic() < until:
+                await asyncio.sleep(0.01)
+            assert claim.running.rests == 1
+            claim.interrupt("asked")
+            with pytest.raises(ValueError, match="on purpose"):
+                await executed
+            gate.set()
+    finally:
+        _hooks.clear()
+
+
+async def does_nothing() -> None: ...
+
+
+async def test_one_that_was_dequeued_waits_for_what_a_hook_after_it_adds(queue: QueuedTasks) -> None:
+    _hooks.pre_create.append(refuse_late)
+    _hooks.post_run.append(lambda task: None if task.kind.endswith(":refused") else queue.add_task(refused) and None)
+    try:
+        async with TaskQueue(tasks=queue) as taken:
+            await taken.enqueue(BackgroundTask(does_nothing))
+            task = await taken.dequeue(10)
+            assert task is not None
+            with pytest.raises(RuntimeError, match="which this task's body added, was not stored"):
+                await task.execute()
     finally:
         _hooks.clear()

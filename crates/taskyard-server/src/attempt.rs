@@ -25,7 +25,7 @@ pub(crate) use live::{Live, line_bytes};
 pub(crate) use resolve::{End, resolve_outcome};
 
 use crate::run_context::{Ended, RunContext, lock};
-use crate::{TaskContext, panics, task_context};
+use crate::{TaskContext, TaskError, panics, task_context};
 
 /// Why a running attempt is to end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub(crate) struct Attempt {
     additions: OnceLock<Arc<Additions>>,
     client: OnceLock<Box<Client>>,
     is_settling: AtomicBool,
+    /// The failure of a body that ended with open additions.
+    failed: OnceLock<Box<TaskError>>,
 }
 
 impl Attempt {
@@ -112,6 +114,7 @@ impl Attempt {
             additions: OnceLock::new(),
             client: OnceLock::new(),
             is_settling: AtomicBool::new(false),
+            failed: OnceLock::new(),
         })
     }
 

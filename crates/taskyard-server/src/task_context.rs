@@ -151,9 +151,9 @@ impl TaskContext {
     ///
     /// The attempt's success is stored only once the tasks are stored that its body has added without awaiting them (`add_later`): a
     /// crash in between runs the task again. An addition that is refused fails the attempt, with an error that names the added task,
-    /// unless the body has asked for its outcome itself ([`TaskRef::stored`](taskyard_core::TaskRef::stored)). The attempt's time
-    /// limit includes this wait. A failed attempt waits for five seconds at most; one that is cancelled, stopped, out of time or given
-    /// back does not wait. The log names the additions that are not stored by then.
+    /// unless the body has received that error itself ([`TaskRef::stored`](taskyard_core::TaskRef::stored)). The attempt's time limit
+    /// includes this wait; its concurrency slot is free meanwhile. A failed attempt waits for five seconds at most; one that is
+    /// cancelled, stopped, out of time or given back does not wait. The log names the additions that are not stored by then.
     ///
     /// This holds for every client that the body itself uses (where [`Self::current`] is this attempt), and for this client also in
     /// tasks and threads that the body has started, until the body ends. Additions that a spawned task makes after the body's end are

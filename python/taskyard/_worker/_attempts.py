@@ -111,14 +111,14 @@ class Attempts:
 
     async def _settled(self, running: Running, error: BaseException | None, stage: str) -> tuple[BaseException | None, str]:
         """Waits for the additions of a body; returns how the attempt ends, and the stage of that."""
-        # Its thread is free.
+        # Its thread is free, and is not needed again.
         self._worker.slots.leave(running)
         self._worker._flush()
         try:
             await _additions.settled(running, error)
         except BaseException as raised:
             if error is None or isinstance(error, Snooze):
-                return raised, "running"
+                return raised, "settling" if isinstance(raised, asyncio.CancelledError) else "running"
         return error, stage
 
     async def inject(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -206,7 +206,11 @@ class Attempts:
         if error is None:
             channel.returned(slot, data)
         elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):
-            channel.interrupted(slot)
+            if stage == "settling" and running.interrupted == "timeout":
+                # The server cannot tell a wait from a body.
+                self.fail(running, _ends.timed_out_settling(running.timeout), None)
+            else:
+                channel.interrupted(slot)
         else:
             self.fail(running, _ends.describe(error, stage, cancelled=True), error)
         if log.isEnabledFor(logging.DEBUG):

@@ -11,7 +11,7 @@ from .._options import error_name
 from ..errors import PAUSE_MAX, Fail, InvalidArgument, OverLimit, Retry, SignatureInvalid, Snooze
 from ..errors import seconds as seconds_of
 
-__all__ = ["MESSAGE_MAX", "clean", "describe", "own_trace"]
+__all__ = ["MESSAGE_MAX", "clean", "describe", "own_trace", "timed_out_settling"]
 
 #: Maximum lengths in characters. The middle of longer texts is replaced by a note.
 MESSAGE_MAX = 4_000
@@ -99,6 +99,15 @@ def _traceback(error: BaseException) -> str:
     except BaseException as second:
         text = f"{type(error).__name__} (its traceback cannot be shown: {type(second).__name__})"
     return clean(text, TRACEBACK_MAX)
+
+
+def timed_out_settling(limit: float) -> tuple[Any, ...]:
+    """Returns, as ``describe`` does, the failure of an attempt whose body had ended, but not the wait for its additions."""
+    message = (
+        f"the task did not end within its timeout of {limit:g} s: its body had ended, and tasks that it added were not "
+        "stored by then"
+    )
+    return "TimeoutError", [], message, None, "policy", 0.0
 
 
 def own_trace(error: BaseException) -> TracebackType | None:

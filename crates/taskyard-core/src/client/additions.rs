@@ -43,13 +43,17 @@ struct Addition {
 }
 
 impl Addition {
-    /// Whether the addition is undecided, or was refused and the body has not asked for its outcome.
     fn is_open(&self) -> bool {
-        match self.ticket.peek() {
-            None => true,
-            Some(Ok(_)) => false,
-            Some(Err(_)) => !self.ticket.is_observed(),
-        }
+        is_open(&self.ticket)
+    }
+}
+
+/// Whether the addition is undecided, or was refused and the body has not received its outcome.
+fn is_open(ticket: &Ticket) -> bool {
+    match ticket.peek() {
+        None => true,
+        Some(Ok(_)) => false,
+        Some(Err(_)) => !ticket.is_observed(),
     }
 }
 
@@ -102,7 +106,7 @@ impl Unsettled {
     /// Returns once each is stored or refused.
     ///
     /// # Errors
-    /// The first refusal whose outcome the body has not asked for. Further ones are logged when they are dropped.
+    /// The first refusal whose outcome the body has not received. Further ones are logged when they are dropped.
     pub async fn settled(&self) -> Result<(), RefusedAddition> {
         for addition in &self.0 {
             addition.ticket.settled().await;
@@ -167,20 +171,21 @@ impl Client {
         Noting(self.additions_of_caller().map(kind))
     }
 
-    /// Returns a guard that notes this addition if it is undecided when the guard is dropped: the caller has stopped waiting for it.
-    pub(super) fn noting_unless_decided<'a>(&'a self, ticket: Option<&'a Arc<Ticket>>) -> NotingUnlessDecided<'a> {
-        NotingUnlessDecided { client: self, ticket }
+    /// Returns a guard that notes this addition if its outcome has not been received when the guard is dropped: the caller has stopped
+    /// waiting for it, and it may be refused by then.
+    pub(super) fn noting_unless_received<'a>(&'a self, ticket: Option<&'a Arc<Ticket>>) -> NotingUnlessReceived<'a> {
+        NotingUnlessReceived { client: self, ticket }
     }
 }
 
-pub(super) struct NotingUnlessDecided<'a> {
+pub(super) struct NotingUnlessReceived<'a> {
     client: &'a Client,
     ticket: Option<&'a Arc<Ticket>>,
 }
 
-impl Drop for NotingUnlessDecided<'_> {
+impl Drop for NotingUnlessReceived<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.filter(|ticket| ticket.peek().is_none())
+        if let Some(ticket) = self.ticket.filter(|ticket| is_open(ticket))
             && let Some(additions) = self.client.additions_of_caller()
         {
             additions.note(Arc::clone(ticket), String::new());

@@ -157,7 +157,7 @@ impl Client {
     pub(super) async fn push_stored<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         let tasks = self.push_when_room(tasks).await?;
         {
-            let _noting = self.noting_unless_decided(tasks.first().and_then(TaskRef::ticket));
+            let _noting = self.noting_unless_received(tasks.first().and_then(TaskRef::ticket));
             stored(&tasks).await?;
         }
         if let Some(Ok(added)) = tasks.first().and_then(TaskRef::ticket).and_then(|ticket| ticket.peek()) {

@@ -54,13 +54,15 @@ impl Ticket {
         self.outcome.get()
     }
 
-    /// Waits until the group is written or refused, and marks the outcome as observed by the caller.
+    /// Waits until the group is written or refused, and marks the outcome as observed by the caller. A caller that stops waiting has
+    /// not observed it.
     pub(super) async fn outcome(&self) -> &Result<Vec<Added>> {
+        let outcome = self.settled().await;
         self.observed.store(true, Ordering::Relaxed);
-        self.settled().await
+        outcome
     }
 
-    /// Returns whether the caller has asked for the outcome.
+    /// Returns whether the caller has received the outcome.
     pub(super) fn is_observed(&self) -> bool {
         self.observed.load(Ordering::Relaxed)
     }

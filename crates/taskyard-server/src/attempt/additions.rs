@@ -2,8 +2,9 @@
 //!
 //! A body that has ended with open additions is replaced by a future that waits for them ([`Attempt::after_body`]). The executor
 //! runs that in the body's place, so the time limit, a cancel, a stop and a shutdown end the wait as they end a body. An attempt that
-//! is ended from outside does not wait; the additions that are not stored by then are logged. A body that has added nothing costs one
-//! atomic load. How additions are noted is in `taskyard-core`, `client/additions.rs`.
+//! is ended from outside does not wait; the additions that are not stored by then are logged, and the body's own failure stands. The
+//! concurrency slot of the body is free meanwhile. A body that has added nothing costs one atomic load. How additions are noted is in
+//! `taskyard-core`, `client/additions.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,6 +49,11 @@ impl Attempt {
     fn after_result(self: &Arc<Self>, result: BodyResult) -> Result<BodyResult, AsyncBody> {
         let Some(unsettled) = self.additions.get().and_then(|additions| additions.close()) else { return Ok(result) };
         self.is_settling.store(true, Ordering::Release);
+        if let Err(error) = &result
+            && !matches!(error.directive, RetryDirective::Snooze(_) | RetryDirective::Cancelled)
+        {
+            let _ = self.failed.set(Box::new(error.clone()));
+        }
         Err(Box::pin(Settling { attempt: self.clone(), unsettled }.run(result)))
     }
 
@@ -62,6 +68,11 @@ impl Attempt {
     /// Whether its body ended with open additions.
     pub fn is_settling(&self) -> bool {
         self.is_settling.load(Ordering::Acquire)
+    }
+
+    /// The failure of a body that ended with open additions.
+    pub(super) fn failure_while_settling(&self) -> Option<&TaskError> {
+        self.failed.get().map(Box::as_ref)
     }
 
     /// Logs the open additions of an attempt that is decided.
@@ -87,6 +98,8 @@ struct Settling {
 
 impl Settling {
     async fn run(self, result: BodyResult) -> BodyResult {
+        // Other tasks may use the slot, as while a body waits for another task: what blocks an addition may last.
+        let _released = self.attempt.clone().release_slot();
         let has_failed = result.as_ref().is_err_and(|error| !matches!(error.directive, RetryDirective::Snooze(_)));
         if has_failed {
             let _ = tokio::time::timeout(FAILED_MAX, self.unsettled.settled()).await;

@@ -23,6 +23,11 @@ pub(crate) enum End {
 /// Returns the outcome to write for this end.
 pub(crate) fn resolve_outcome(attempt: &Attempt, end: End) -> Outcome {
     let claimed = &attempt.claimed;
+    let end = match (end, attempt.failure_while_settling()) {
+        // The body had failed; only its wait for additions was ended from outside.
+        (End::TimedOut | End::Interrupted(_), Some(failure)) => End::Returned(Err(failure.clone())),
+        (end, _) => end,
+    };
     match end {
         // A requested cancel or stop takes precedence over a success that is not written yet.
         End::Returned(Ok(_)) if attempt.interrupted() == Some(Interrupt::Asked) => Outcome::Interrupted,

@@ -1,5 +1,6 @@
 //! The end of an attempt waits for what its body has added. The bodies add to a database of their own, which can be held up by itself.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use taskyard_core::client::Call;
@@ -69,6 +70,22 @@ tasks! { ADDERS:
         note(&context, "added");
         Ok(b"7".to_vec())
     });
+    STOPS_POLLING, "stops_polling", Async, |context| now(async move {
+        let mut adding = Box::pin(context.client().add(child(&context)?));
+        let is_pending = std::future::poll_fn(|cx| Poll::Ready(adding.as_mut().poll(cx).is_pending())).await;
+        assert!(is_pending);
+        note(&context, "added");
+        context.client().flush().await?;
+        // Decided by now, and dropped without having told.
+        drop(adding);
+        Ok(b"7".to_vec())
+    });
+    STOPS_ASKING, "stops_asking", Async, |context| now(async move {
+        let added = context.client().add_later(child(&context)?)?;
+        let _ = tokio::time::timeout(Duration::from_millis(20), added.stored()).await;
+        note(&context, "added");
+        Ok(b"7".to_vec())
+    });
     SNOOZES, "snoozes", Async, |context| now(async move {
         if context.state::<Stage>().unwrap().count("snoozed") > 0 {
             return Ok(b"7".to_vec());
@@ -81,6 +98,13 @@ tasks! { ADDERS:
         add_later(&context)?;
         Err(TaskError::new("Boom", "on purpose"))
     });
+    FAILS_WHEN_TOLD, "fails_when_told", Blocking, |context| {
+        add_later(&context)?;
+        while !context.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(TaskError::new("Boom", "on purpose"))
+    };
     PANICS, "panics", Blocking, |context| {
         let _ = add_later(&context);
         panic!("on purpose")
@@ -93,8 +117,19 @@ tasks! { ADDERS:
 }
 
 /// All bodies that succeed although they leave an addition open.
-const OPEN: [&str; 9] =
-    ["at_once", "pending", "local", "blocking", "on_a_thread", "by_own", "many", "stops_waiting", "snoozes"];
+const OPEN: [&str; 11] = [
+    "at_once",
+    "pending",
+    "local",
+    "blocking",
+    "on_a_thread",
+    "by_own",
+    "many",
+    "stops_waiting",
+    "stops_asking",
+    "stops_polling",
+    "snoozes",
+];
 
 /// The server's database, and the one that its bodies add to.
 struct Two {
@@ -164,22 +199,77 @@ async fn no_success_is_stored_before_what_its_body_has_added() {
 }
 
 #[tokio::test]
+async fn others_run_while_a_body_waits_for_its_additions() {
+    let two = Two::new().await;
+    let server = two.server(|config| (config.max_workers, config.concurrency) = (1, 1)).await;
+    for (number, (kind, other)) in
+        [("at_once", "current"), ("pending", "current"), ("local", "current"), ("blocking", "current_blocking")]
+            .into_iter()
+            .enumerate()
+    {
+        let blocked = two.other.database.block().await;
+        let tasks = [TaskId::generate(), TaskId::generate()].map(|child| two.add(kind, child, |call| call));
+        two.world.stage.seen("added", 2 * (number + 1)).await;
+        let unrelated: TaskRef<serde_json::Value> = two.world.add(other, &(), |call| call);
+        within("an unrelated task", unrelated.wait()).await.unwrap();
+        for task in &tasks {
+            assert_eq!(two.state(task).await, TaskState::Doing, "{kind}");
+        }
+        drop(blocked);
+        for task in &tasks {
+            assert_eq!(within(kind, task.wait()).await.unwrap(), 7, "{kind}");
+        }
+    }
+    eventually("nothing runs", async || server.status().tasks_running == 0).await;
+    // The slots were taken again.
+    let held: Vec<TaskRef<u32>> = (0..3).map(|_| two.world.add("hold", &(), |call| call)).collect();
+    two.world.stage.seen("hold", 1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(two.world.stage.count("hold"), 1);
+    two.world.stage.open();
+    for task in &held {
+        within("a held one", task.wait()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failure_stands_although_its_wait_is_cut_short() {
+    for kind in ["fails", "fails_when_told"] {
+        let two = Two::new().await;
+        let server = two.server(|config| config.shutdown_grace = Duration::from_millis(100)).await;
+        let blocked = two.other.database.block().await;
+        let task = two.add(kind, TaskId::generate(), |call| call);
+        two.world.stage.seen("added", 1).await;
+        server.stop();
+        within("the exit", server.wait()).await;
+        drop(blocked);
+        assert_eq!(failure(within(kind, task.wait()).await).0, "Boom", "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_addition_fails_the_attempt_by_its_name() {
     let two = Two::new().await;
     let _server = two.server(|_| {}).await;
     two.other.database.refuse_additions("app::child").await;
     for kind in OPEN {
         let child = TaskId::generate();
+        // These begin to wait before it is refused.
+        let stops = kind.starts_with("stops");
+        let blocked = if stops { Some(two.other.database.block().await) } else { None };
+        let before = two.world.stage.count("added");
         let task = two.add(kind, child, |call| call);
-        let ended = within(kind, task.wait()).await;
-        // This one was asked for, and given up.
-        if kind == "stops_waiting" {
-            assert_eq!(ended.unwrap(), 7);
-            continue;
+        if stops {
+            two.world.stage.seen("added", before + 1).await;
         }
-        let (_, message) = failure(ended);
-        let named =
-            if kind == "many" { "(app::other) and 1 more".to_owned() } else { format!("task {child} (app::child)") };
+        drop(blocked);
+        let (_, message) = failure(within(kind, task.wait()).await);
+        let named = match kind {
+            "many" => "(app::other) and 1 more".to_owned(),
+            // Not known of an `add` that was dropped.
+            "stops_waiting" | "stops_polling" => format!("task {child}"),
+            _ => format!("task {child} (app::child)"),
+        };
         assert!(message.contains(&named) && message.contains("not this one"), "{kind}: {message}");
         assert!(message.contains("which this task's body added, was not stored"), "{kind}: {message}");
     }
