@@ -6,6 +6,7 @@
 
 mod deny;
 mod machine;
+mod names;
 mod neighbours;
 mod nemesis;
 mod parts;

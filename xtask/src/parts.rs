@@ -4,6 +4,7 @@
 //! The other rows select subsets of the same tests for quick results. A new suite is a new row of this table.
 
 use crate::machine::{self, Need};
+use crate::names;
 use crate::neighbours;
 use crate::postgres;
 use crate::python;
@@ -90,6 +91,7 @@ pub fn lint(steps: &mut Steps) {
     let _ = std::fs::remove_dir_all("target/doc/taskyard");
     steps.command("docs", docs.env("RUSTDOCFLAGS", flags));
     steps.check("interface", surface::check);
+    steps.check("names", names::check);
 }
 
 fn run_tests(steps: &mut Steps, name: &str, run: &[&str]) {
