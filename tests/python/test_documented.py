@@ -10,7 +10,14 @@ import pytest
 from support import documents
 
 #: Variables that are not settings, as documented by `--help` or a page.
-OTHER_VARIABLES = {"TASKYARD_LOG", "TASKYARD_ROOT", "TASKYARD_FAILPOINT", "TASKYARD_LOSE", "TASKYARD_WRITE_SCHEMA"}
+OTHER_VARIABLES = {
+    "TASKYARD_LOG",
+    "TASKYARD_ROOT",
+    "TASKYARD_FAILPOINT",
+    "TASKYARD_LOSE",
+    "TASKYARD_WRITE_SCHEMA",
+    "TASKYARD_WRITE_NAMES",
+}
 #: Commands with subcommands.
 GROUPS = {"queue", "task", "dead", "schedule", "db"}
 
