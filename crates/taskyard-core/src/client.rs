@@ -9,6 +9,7 @@
 pub mod additions;
 mod call;
 mod client_request;
+mod config;
 mod create_hooks;
 mod dead;
 mod group;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use call::Call;
 pub use client_request::{ClientRequest, DeadLetterRequest, Draft, QueueRequest, ResponseFuture, ScheduleRequest};
+pub use config::ClientConfig;
 use create_hooks::CreateHooks;
 pub use create_hooks::PendingTask;
 pub use dead::DeadEdit;
@@ -36,52 +38,11 @@ pub use watch::{Event, EventKind, Watch};
 use crate::seal::{Keys, NoKeys};
 use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
-use crate::{Error, Limits, Namespace, Result, Statement, TaskId};
+use crate::{Error, Result, Statement, TaskId};
 use additions::Additions;
 use insert_batcher::{InsertBatcher, Ticket, Verb};
 use waiter::Waiter;
 use watch::WatchPoller;
-
-/// Configuration of a client; can be changed at run time with [`Client::configure`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClientConfig {
-    /// Size limits, checked at the call.
-    pub limits: Limits,
-    /// Namespace of the kinds that are added (default: none).
-    pub namespace: Option<Namespace>,
-    /// Retries of tasks that set none (default 3).
-    pub max_retries: u32,
-    /// Maximum duration of an attempt of tasks that set none (default 300 s; `None` = no limit).
-    pub timeout: Option<Duration>,
-    /// Maximum number of additions in memory that are neither stored nor refused (default 10,000). A larger group is
-    /// accepted if there is no other addition.
-    pub waiting_max: usize,
-    /// Maximum size of these additions in bytes (default 64 MiB).
-    pub waiting_bytes_max: usize,
-    /// Polling interval of waiting references while no notifications of other processes arrive (default 2 s).
-    pub polling_interval: Duration,
-    /// Polling interval of waiting references otherwise (default 30 s).
-    pub fallback_polling_interval: Duration,
-    /// More fields may be added: a literal must end in `..Default::default()`.
-    #[doc(hidden)]
-    pub unlisted: crate::Unlisted,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            namespace: None,
-            max_retries: 3,
-            timeout: Some(Duration::from_secs(300)),
-            waiting_max: 10_000,
-            waiting_bytes_max: 64 << 20,
-            polling_interval: Duration::from_secs(2),
-            fallback_polling_interval: Duration::from_secs(30),
-            unlisted: crate::Unlisted::default(),
-        }
-    }
-}
 
 /// Returned by every call of a closed client.
 const SHUT_DOWN: Error = Error::ShutDown("this client has been shut down");

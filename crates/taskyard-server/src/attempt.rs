@@ -4,6 +4,7 @@
 //! up its thread, or by the shutdown that released it. Later decisions are ignored, as the database would ignore them.
 
 mod additions;
+mod ended;
 mod failure_log;
 mod live;
 mod resolve;
@@ -20,11 +21,13 @@ use taskyard_core::{ClaimId, Client, Failure, TaskId};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
+pub(crate) use ended::{Ended, Refusal, line_bytes};
 pub(crate) use failure_log::{FailureLog, ParkedLog};
-pub(crate) use live::{Live, line_bytes};
+pub(crate) use live::Live;
 pub(crate) use resolve::{End, resolve_outcome};
 
-use crate::run_context::{Ended, RunContext, lock};
+use crate::lock::lock;
+use crate::run_context::RunContext;
 use crate::{TaskContext, TaskError, panics, task_context};
 
 /// Why a running attempt is to end early.

@@ -25,9 +25,9 @@ use tokio::time::Instant;
 
 pub(crate) use claims::Claims;
 
+use crate::attempt::Ended;
 use crate::backoff::Backoff;
 use crate::bisect;
-use crate::run_context::Ended;
 use crate::state::{Phase, State};
 use write::{Written, write, write_again};
 

@@ -26,7 +26,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::attempt::{Attempt, End};
-use crate::run_context::lock;
+use crate::lock::lock;
 use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
 
 pub use hooks::BodyEnd;

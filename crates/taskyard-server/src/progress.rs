@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use taskyard_core::{Error, Result, Timestamp};
 
 use crate::attempt::Attempt;
-use crate::run_context::lock;
+use crate::lock::lock;
 use rate::Rate;
 
 /// A number of steps: any integer, or a finite float; not negative.

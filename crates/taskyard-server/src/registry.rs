@@ -1,7 +1,7 @@
 //! The functions that a server may run, the state values of the application, and its hooks.
 //!
 //! A row in the database never loads or calls anything outside of the registry. A task of an unknown kind is parked
-//! with the reason that [`parked_reason`] returns; a server that has the kind finds the task by the same text.
+//! with the reason that [`parked_reason`](crate::parked_reason) returns; a server that has the kind finds the task by the same text.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use crate::hooks::Hooks;
 use crate::layer::{BodyEnd, RunHooks, TaskService};
+use crate::parked_reason::kind_of_reason;
 use crate::{StateType, TaskContext, TaskDef, TaskError};
 
 /// The functions by kind, and the state values and hooks of the application.
@@ -273,22 +274,10 @@ fn missing_state(missing: impl Iterator<Item = (&'static str, &'static str)>) ->
     Err(Error::InvalidArgument { what: "state", why })
 }
 
-/// Returns the reason with which a task of an unknown kind is parked. The text is part of the protocol between servers.
-#[must_use]
-pub fn parked_reason(kind: &str) -> String {
-    format!("kind `{kind}`")
-}
-
-/// Returns the kind in such a reason.
-#[must_use]
-pub fn kind_of_reason(reason: &str) -> Option<&str> {
-    reason.strip_prefix("kind `")?.strip_suffix('`')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Run;
+    use crate::{Run, parked_reason};
 
     const fn def(location: &'static str) -> TaskDef {
         TaskDef {

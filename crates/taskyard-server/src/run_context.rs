@@ -1,16 +1,16 @@
 //! The context shared by all attempts of one server: the registry, the settings, the store, and the two output queues
 //! (records while an attempt runs, its end when it is over).
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{Finish, Outcome, Serves, Store, WriteReply};
-use taskyard_core::{AdditionId, ClaimId, Client, Error, Limits};
-use tokio::sync::{Notify, oneshot, watch};
+use taskyard_core::store::{Serves, Store};
+use taskyard_core::{AdditionId, Client, Limits};
+use tokio::sync::{Notify, watch};
 
-use crate::attempt::{Attempt, FailureLog, ParkedLog};
+use crate::attempt::{Attempt, Ended, ParkedLog};
+use crate::batch_queue::BatchQueue;
 use crate::fetcher::DemandMessage;
 use crate::layer::HookTasks;
 use crate::{LiveConfig, Registry};
@@ -43,56 +43,6 @@ pub(crate) struct RunContext {
     pub parked: ParkedLog,
     /// Hook calls that run after their attempts have ended.
     pub hook_tasks: HookTasks,
-}
-
-/// The end of an attempt that is to be written.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub finish: Finish,
-    pub claim: ClaimId,
-    /// Receives the store's reply.
-    pub answer: Option<oneshot::Sender<WriteReply>>,
-    /// The error of the database, if this end was refused by itself. Boxed: ends are moved often and refused rarely.
-    pub refusal: Option<Box<Refusal>>,
-    /// Logged once the end is stored, if it is a failure that is not logged elsewhere.
-    pub failure: Option<Box<FailureLog>>,
-}
-
-/// An end that the database refuses although nothing else is wrong.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    /// When the end was first refused by itself, and how many ends this server had written by then.
-    pub since: (Instant, u64),
-    pub error: Error,
-}
-
-impl Ended {
-    /// Takes the end out and leaves one that writes nothing.
-    pub fn take_finish(&mut self) -> Finish {
-        let (id, token) = (self.finish.id, self.finish.token);
-        let nothing = Finish { id, token, outcome: Outcome::Released, context: None, logs: Vec::new() };
-        std::mem::replace(&mut self.finish, nothing)
-    }
-
-    /// Logs a failure that was stored as `finish` with this reply.
-    pub fn log_failure(&self, finish: &Finish, reply: WriteReply) {
-        if let Some(failure) = &self.failure {
-            failure.write(finish, reply);
-        }
-    }
-
-    /// Returns the approximate size in bytes of the end in a statement.
-    pub fn weight(&self) -> usize {
-        let outcome = match &self.finish.outcome {
-            Outcome::Done { result } => result.len(),
-            Outcome::Failed(error) | Outcome::Retry { error, .. } | Outcome::Crashed(error) => {
-                error.message.len() + error.traceback.as_ref().map_or(0, String::len)
-            }
-            _ => 0,
-        };
-        let logs: usize = self.finish.logs.iter().map(crate::attempt::line_bytes).sum();
-        64 + outcome + logs + self.finish.context.as_ref().map_or(0, Vec::len)
-    }
 }
 
 impl RunContext {
@@ -145,55 +95,4 @@ impl RunContext {
     pub fn limits(&self) -> Limits {
         self.settings.get().limits
     }
-}
-
-/// A queue that any thread may add to and one loop drains, with one lock and one wake-up for a whole batch.
-#[derive(Debug)]
-pub(crate) struct BatchQueue<T> {
-    items: Mutex<Vec<T>>,
-    notify: Notify,
-}
-
-impl<T> Default for BatchQueue<T> {
-    fn default() -> Self {
-        Self { items: Mutex::default(), notify: Notify::new() }
-    }
-}
-
-impl<T> BatchQueue<T> {
-    pub fn push(&self, item: T) {
-        lock(&self.items).push(item);
-        self.notify.notify_one();
-    }
-
-    pub fn append(&self, items: &mut Vec<T>) {
-        if items.is_empty() {
-            return;
-        }
-        lock(&self.items).append(items);
-        self.notify.notify_one();
-    }
-
-    pub fn take(&self) -> Vec<T> {
-        std::mem::take(&mut *lock(&self.items))
-    }
-
-    /// Wakes the loop although nothing was added.
-    pub fn notify(&self) {
-        self.notify.notify_one();
-    }
-
-    pub fn len(&self) -> usize {
-        lock(&self.items).len()
-    }
-
-    /// Returns when something was added since the last return.
-    pub async fn filled(&self) {
-        self.notify.notified().await;
-    }
-}
-
-/// Locks a mutex and ignores poisoning: none of our locks is held while foreign code runs.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -149,7 +149,7 @@ impl State {
 
     /// Notes that the database has stored the builds and queues under this id.
     pub fn say(&self, id: ServerId, serves: Serves) {
-        *crate::run_context::lock(&self.said) = Some((id, serves));
+        *crate::lock::lock(&self.said) = Some((id, serves));
     }
 
     pub fn phase(&self) -> Phase {
@@ -200,11 +200,11 @@ impl State {
 
     /// Returns the host's time at which the last successful heartbeat was sent.
     pub fn last_beat(&self) -> Duration {
-        *crate::run_context::lock(&self.last_beat)
+        *crate::lock::lock(&self.last_beat)
     }
 
     pub fn set_last_beat(&self, at: Duration) {
-        *crate::run_context::lock(&self.last_beat) = at;
+        *crate::lock::lock(&self.last_beat) = at;
     }
 
     pub fn look(&self) {

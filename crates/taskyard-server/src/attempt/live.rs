@@ -12,8 +12,8 @@ use taskyard_core::store::{Finish, Record};
 use taskyard_core::task::LogLine;
 use taskyard_core::{Error, Limits, TaskId, Token};
 
+use super::ended::{Ended, line_bytes};
 use crate::progress::Gauge;
-use crate::run_context::Ended;
 
 /// Maximum number of log lines per attempt that wait for the database; further lines are dropped and counted.
 const LINES_MAX: usize = 20_000;
@@ -190,12 +190,4 @@ impl Live {
         finish.logs = self.take_lines(usize::MAX);
         finish.context = self.take_context(limits);
     }
-}
-
-/// Returns the size in bytes that a line counts against the limits.
-pub(crate) fn line_bytes(line: &LogLine) -> usize {
-    line.message.len()
-        + line.logger.len()
-        + line.fields.as_ref().map_or(0, Vec::len)
-        + line.traceback.as_ref().map_or(0, String::len)
 }

@@ -12,7 +12,7 @@ use taskyard_core::seal::key_of_reason;
 use super::Children;
 use super::child::Child;
 use super::frame::ToChild;
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Maximum number of cached reasons; beyond it the cache is cleared and reasons are asked about again.
 const REMEMBERED_MAX: usize = 10_000;

@@ -13,7 +13,7 @@ use super::Children;
 use super::child::Child;
 use super::frame::ToChild;
 use crate::hooks::{DELIVERY_MAX, DeliveryResult};
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// A dead letter that is being delivered.
 struct PendingDelivery {

@@ -26,7 +26,7 @@ use super::frame::{self, ChildRequest, FromChild, ToChild};
 use super::{Children, receive};
 use crate::ServerConfig;
 use crate::attempt::{Attempt, Interrupt};
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Maximum time for which a child's socket is not read while too many additions wait to be written.
 const ROOM_MAX: Duration = Duration::from_secs(1);

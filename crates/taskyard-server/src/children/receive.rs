@@ -14,8 +14,8 @@ use super::child_pool::ChildPool;
 use super::frame::{AfterFailure, End, FromChild, Line, Note, RetryDirective, ToChild, Why};
 use crate::TaskError;
 use crate::attempt::{self, Attempt, Interrupt, resolve_outcome};
-use crate::registry::kind_of_reason;
-use crate::run_context::lock;
+use crate::lock::lock;
+use crate::parked_reason::kind_of_reason;
 use crate::task_error;
 
 /// Handles one message of a child.

@@ -17,7 +17,7 @@ use super::frame::{AfterFailure, ChildRequest, End, FRAME_BYTES_MAX, Refusal, To
 use super::receive::resolved;
 use crate::TaskContext;
 use crate::fetcher::{DemandMessage, TakeRequest};
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Starts the requests of a child.
 pub(super) fn serve(children: &Arc<Children>, child: &mut Child, number: u64, asks: Vec<(u64, ChildRequest)>) {

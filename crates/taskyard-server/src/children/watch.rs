@@ -11,7 +11,7 @@ use super::frame::{ToChild, Why};
 use super::{ChildCommand, Children};
 use crate::ServerConfig;
 use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Maximum time for a child to become ready before it is killed.
 const START_MAX: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use taskyard_core::{ClaimId, TaskId, Token};
 
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Tasks by claim that one write decides.
 pub(crate) type ByClaim = Vec<(ClaimId, Vec<TaskId>)>;

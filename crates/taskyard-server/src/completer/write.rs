@@ -21,9 +21,10 @@ use taskyard_core::{ClaimId, Error, Failure};
 use tokio::sync::oneshot;
 
 use super::claims::{ByClaim, add, by_claim};
+use crate::attempt::{Ended, Refusal};
 use crate::backoff::Backoff;
 use crate::bisect::{self, Failed, Piece};
-use crate::run_context::{Ended, Refusal, lock};
+use crate::lock::lock;
 use crate::state::{Phase, State};
 
 /// A write without a reply after this time counts as lost and is repeated.

@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::running::{RunSite, Running};
 use crate::attempt::{Attempt, ConcurrencySlot, End, resolve_outcome};
 use crate::layer::{blocking_body, settled_on_thread};
-use crate::run_context::lock;
+use crate::lock::lock;
 use crate::{Run, TaskContext};
 
 #[derive(Default)]

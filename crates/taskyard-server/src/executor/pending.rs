@@ -19,7 +19,7 @@ use tokio::task::unconstrained;
 use super::running::Running;
 use super::worker::{Worker, WorkerHost};
 use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// A pending body, and the worker that created it. The body is `None` once it has ended.
 pub(super) struct Pending<H: WorkerHost> {

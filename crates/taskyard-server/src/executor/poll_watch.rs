@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::attempt::Attempt;
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Duration after which a poll counts as blocking its thread; it is logged once.
 const BLOCKS: Duration = Duration::from_secs(1);

@@ -116,7 +116,7 @@ impl Pool {
     /// Calls `f` for every attempt whose body is in its first poll.
     fn each_first_poll(&self, mut f: impl FnMut(&Arc<Attempt>)) {
         for worker_group in self.worker_groups() {
-            for worker in crate::run_context::lock(&worker_group.workers).iter() {
+            for worker in crate::lock::lock(&worker_group.workers).iter() {
                 if let Some(attempt) = worker.polls().current() {
                     f(&attempt);
                 }
@@ -279,7 +279,7 @@ impl Executor for Arc<Pool> {
         let queued = self.queued();
         let mut stats = ExecutorStats { unstarted: queued, ..ExecutorStats::default() };
         for worker_group in self.worker_groups() {
-            for worker in crate::run_context::lock(&worker_group.workers).iter() {
+            for worker in crate::lock::lock(&worker_group.workers).iter() {
                 if worker.is_idle() {
                     stats.workers_idle += 1;
                 } else {

@@ -9,7 +9,7 @@ use taskyard_core::{TaskId, Token};
 use tokio::sync::Notify;
 
 use super::Queued;
-use crate::run_context::lock;
+use crate::lock::lock;
 
 #[derive(Default)]
 pub(super) struct RunQueue {

@@ -12,7 +12,7 @@ use taskyard_core::{TaskId, Token};
 use super::poll_watch::PollWatch;
 use super::worker::WorkerHandle;
 use crate::attempt::Attempt;
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Moves a body to another task.
 pub(super) type Revive = Box<dyn Fn(&Arc<Running>) + Send + Sync>;

@@ -18,7 +18,7 @@ use super::running::{RunSite, Running};
 use super::worker::{Worker, WorkerHandle, WorkerHost, work};
 use super::worker_group::WorkerGroup;
 use crate::layer::async_body;
-use crate::run_context::lock;
+use crate::lock::lock;
 use crate::{AsyncBody, Run, TaskContext};
 
 /// The caller's runtime.

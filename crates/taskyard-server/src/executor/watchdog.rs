@@ -19,7 +19,7 @@ use super::shared;
 use super::worker::WorkerHandle;
 use crate::ServerConfig;
 use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Duration after which a poll makes the other slots of its worker count as taken.
 const STALL: Duration = Duration::from_millis(100);

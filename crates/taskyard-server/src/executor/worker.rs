@@ -23,8 +23,9 @@ use super::poll_watch::PollWatch;
 use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::worker_group::WorkerGroup;
+use crate::attempt::Ended;
 use crate::attempt::{Attempt, ConcurrencySlot, End, resolve_outcome};
-use crate::run_context::{Ended, lock};
+use crate::lock::lock;
 use crate::{AsyncBody, BodyResult, Run, TaskContext};
 
 /// Maximum number of tasks started in a row before the runtime's other tasks get their turn.

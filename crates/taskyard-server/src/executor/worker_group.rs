@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::run_queue::RunQueue;
 use super::worker::WorkerHandle;
 use crate::ServerConfig;
-use crate::run_context::lock;
+use crate::lock::lock;
 
 /// Starts a worker; the number becomes part of its name.
 type Spawn = fn(Arc<Pool>, u64) -> io::Result<Arc<WorkerHandle>>;

@@ -12,9 +12,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::drive::{drive, passed};
+use crate::attempt::Ended;
 use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
 use crate::heartbeat::newcomer;
-use crate::run_context::{Ended, RunContext};
+use crate::run_context::RunContext;
 use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason, recorder, references};
 
 /// Long enough for any test.

@@ -7,7 +7,7 @@ use taskyard_core::state::Runtime;
 
 use super::{exhaust, kinds};
 use crate::backoff::{Backoff, jittered};
-use crate::registry::kind_of_reason;
+use crate::parked_reason::kind_of_reason;
 use crate::state::State;
 
 /// Interval between checks after the first.

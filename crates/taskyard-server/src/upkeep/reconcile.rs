@@ -15,8 +15,8 @@ use taskyard_core::failpoint;
 use taskyard_core::store::{Finish, Outcome, Signal};
 use taskyard_core::{ClaimId, Error, Failure, Result, ServerId, TaskId, Token};
 
+use crate::attempt::Ended;
 use crate::backoff::jittered;
-use crate::run_context::Ended;
 use crate::state::{Lease, State};
 
 /// Maximum number of tasks of old claims in one check.
