@@ -22,7 +22,7 @@ use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 /// The error of the body; an error of type `Panicked` if it panicked, of type `UnknownKind` if its kind is not
 /// registered.
 pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult {
-    crate::panics::watch_places();
+    crate::panics::record_locations(crate::task_context::is_current);
     let Some(def) = registry.get(&task.kind) else {
         return Err(TaskError::new("UnknownKind", format!("no function of kind `{}` is registered", task.kind)));
     };

@@ -10,27 +10,26 @@ use std::sync::Once;
 
 use taskyard_core::Failure;
 
-use crate::TaskContext;
-
 thread_local! {
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Installs the hook, once per process.
-pub(crate) fn watch_places() {
+/// Installs the hook, once per process. `runs_task` tells whether the thread runs a body now.
+pub(crate) fn record_locations(runs_task: fn() -> bool) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if TaskContext::current().is_some() {
-                let place = info.location().map_or_else(|| "unknown place".into(), |at| format!("panicked at {at}"));
+            if runs_task() {
+                let location =
+                    info.location().map_or_else(|| "unknown location".into(), |at| format!("panicked at {at}"));
                 // Captures nothing unless RUST_BACKTRACE is set.
                 let trace = Backtrace::capture();
                 let text = match trace.status() {
-                    BacktraceStatus::Captured => format!("{place}\n{trace}"),
-                    _ => place,
+                    BacktraceStatus::Captured => format!("{location}\n{trace}"),
+                    _ => location,
                 };
-                let _ = PLACE.try_with(|slot| slot.replace(Some(text)));
+                let _ = LOCATION.try_with(|slot| slot.replace(Some(text)));
             }
             before(info);
         }));
@@ -44,7 +43,7 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
 }
 
 fn failure(payload: &(dyn Any + Send)) -> Failure {
-    let traceback = PLACE.try_with(RefCell::take).ok().flatten();
+    let traceback = LOCATION.try_with(RefCell::take).ok().flatten();
     Failure { error_type: "Panicked".into(), message: message(payload), traceback }
 }
 

@@ -78,7 +78,7 @@ impl Server {
         }
         let registry = registry.without_skipped();
         config.check()?;
-        panics::watch_places();
+        panics::record_locations(task_context::is_current);
         task_context::install();
         let caller = SharedRuntime::of_caller()?;
         let runtime = OwnRuntime::new()?;

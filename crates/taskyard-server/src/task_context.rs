@@ -16,7 +16,7 @@ use std::sync::Arc;
 use taskyard_core::store::ParentResult;
 use taskyard_core::{Client, Result, TaskId, Token};
 
-pub(crate) use current::{enter, install};
+pub(crate) use current::{enter, install, is_current};
 pub use cursor::{Cursor, Ranges};
 
 use crate::attempt::Attempt;

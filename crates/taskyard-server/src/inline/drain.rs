@@ -45,7 +45,7 @@ pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Ar
     let registry: Arc<Registry> = registry.into();
     registry.check_kinds()?;
     let registry = registry.without_skipped();
-    crate::panics::watch_places();
+    crate::panics::record_locations(crate::task_context::is_current);
     crate::task_context::install();
     let caller = Handle::try_current().ok();
     let (send, receive) = tokio::sync::oneshot::channel();

@@ -13,6 +13,11 @@ pub(super) fn current() -> Option<TaskContext> {
     CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
 }
 
+/// Returns whether this thread runs a body now.
+pub(crate) fn is_current() -> bool {
+    current().is_some()
+}
+
 /// Makes a body that waits for another task release its concurrency slot, and the end of an attempt wait for its body's additions.
 pub(crate) fn install() {
     taskyard_core::concurrency_slot::install(|| current()?.0.release_slot());
