@@ -160,7 +160,7 @@ pub async fn enqueue_in(connection: impl CallerConnection, task: &NewTask) -> Re
 /// Ends an attempt as done in the transaction of `connection`: see [`complete_statement`].
 ///
 /// # Errors
-/// `Error::LeaseLost` if another attempt may decide the task now; other errors as for [`enqueue_with`]. The transaction
+/// `Error::LeaseLost` if another attempt may decide the task now; other errors are those of the connection. The transaction
 /// must then be rolled back.
 pub async fn complete_in(connection: impl CallerConnection, id: TaskId, token: Token, result: &[u8]) -> Result<()> {
     connection.run(&complete_statement(id, token, result)?).await.map(drop)
