@@ -160,8 +160,11 @@ pub async fn enqueue_in(connection: impl CallerConnection, task: &NewTask) -> Re
 /// Ends an attempt as done in the transaction of `connection`: see [`complete_statement`].
 ///
 /// # Errors
-/// `Error::LeaseLost` if another attempt may decide the task now; other errors are those of the connection. The transaction
-/// must then be rolled back.
+/// - `Error::LeaseLost` if another attempt may decide the task now.
+/// - `Error::InvalidArgument` or `Error::NotStorable` if the database rejects the result.
+/// - `Error::Connection` if the connection is lost before the reply, and other errors of the database.
+///
+/// The transaction must then be rolled back.
 pub async fn complete_in(connection: impl CallerConnection, id: TaskId, token: Token, result: &[u8]) -> Result<()> {
     connection.run(&complete_statement(id, token, result)?).await.map(drop)
 }
