@@ -1,7 +1,7 @@
 """The end of an attempt waits for the tasks that its body has added without awaiting them.
 
 ``note`` is called with every addition. Those of a body, of its sub-tasks and of threads that carry its context are kept with the
-attempt (``Running.additions``) until the body has returned. Then the worker waits for those that are not stored (``settled``): within
+attempt (``Running.additions``) until the body has returned. Then the worker waits for those that are not stored (``outcome``): within
 the attempt's time limit, or for ``FAILED_MAX`` seconds if the body has failed. The slot of the body is free meanwhile. An interrupted
 attempt does not wait. Additions that are not stored by then are logged.
 
@@ -23,7 +23,7 @@ from .errors import Snooze, TaskyardError
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
 
-__all__ = ["Addition", "forked", "note", "settled"]
+__all__ = ["Addition", "forked", "note", "outcome"]
 
 log = logging.getLogger("queued_task")
 
@@ -116,8 +116,22 @@ def _take(running: _running.Running) -> list[Addition]:
     return [addition for addition in additions if addition.is_open()]
 
 
-async def settled(running: _running.Running, error: BaseException | None) -> None:
-    """Returns once the additions of the body so far are stored. ``error`` is what the body raised.
+async def outcome(running: _running.Running, error: BaseException | None) -> BaseException | None:
+    """Returns what an attempt ends with, once the additions of its body so far are stored.
+
+    ``error`` is what the body raised. A failure of the body stands; otherwise the refusal of an addition of which the body does not know
+    replaces its success, and so does ``CancelledError`` if the attempt is interrupted.
+    """
+    try:
+        await _settled(running, error)
+    except BaseException as raised:
+        if error is None or isinstance(error, Snooze):
+            return raised
+    return error
+
+
+async def _settled(running: _running.Running, error: BaseException | None) -> None:
+    """Returns once the additions of the body so far are stored.
 
     If the body succeeded, raises the refusal of an addition of which the body does not know, and ``CancelledError`` if the attempt is
     interrupted.

@@ -159,29 +159,20 @@ class Claim:
         if running.is_forked:
             _forks.end(error)
         if running.additions is not None:
-            error = await self._settled(error)
+            error = await _additions.outcome(running, error)
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
                 error = error or raised
             if running.additions is not None:
-                error = await self._settled(error)
+                error = await _additions.outcome(running, error)
         running.has_returned = True
         # A caller that was cancelled itself does not wait for threads.
         if running.calls and (isinstance(error, Exception) or (error is not None and running.interrupted is not None)):
             await _executor.ended(running, lambda: self.worker.has_ended.is_set())
         running.failed_at = None if error is None else time.monotonic()
         return result, error
-
-    async def _settled(self, error: BaseException | None) -> BaseException | None:
-        """Waits for the additions of the body; returns its error, or that of the wait if the body has not failed."""
-        try:
-            await _additions.settled(self.running, error)
-        except BaseException as raised:
-            if error is None or isinstance(error, Snooze):
-                return raised
-        return error
 
     def interrupt(self, why: str) -> None:
         """Interrupts the body; see :meth:`Running.interrupt`."""

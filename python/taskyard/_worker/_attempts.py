@@ -114,12 +114,10 @@ class Attempts:
         # Its thread is free, and is not needed again.
         self._worker.slots.leave(running)
         self._worker._flush()
-        try:
-            await _additions.settled(running, error)
-        except BaseException as raised:
-            if error is None or isinstance(error, Snooze):
-                return raised, "settling" if isinstance(raised, asyncio.CancelledError) else "running"
-        return error, stage
+        after = await _additions.outcome(running, error)
+        if after is error:
+            return error, stage
+        return after, "settling" if isinstance(after, asyncio.CancelledError) else "running"
 
     async def inject(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Calls the body with the values of its dependencies, which are entered before it and exited after it."""
