@@ -94,11 +94,11 @@ impl Inner {
     /// next call starts to listen again.
     pub fn lose_notifications(&self) {
         if self.hears.swap(false, Ordering::AcqRel) {
-            self.ring_all();
+            self.notify_all();
         }
     }
 
-    pub fn ring_all(&self) {
+    pub fn notify_all(&self) {
         self.notifications.work.notify();
         self.notifications.finished.notify();
         self.notifications.signal.notify();

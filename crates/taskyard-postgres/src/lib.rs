@@ -2,7 +2,7 @@
 //!
 //! The protocol is a set of functions in the schema `taskyard`, one per file `sql/<entity>/<verb>.sql`, installed by
 //! [`taskyard_core::Store::migrate`]. PostgreSQL caches their plans per session, so that an unnamed statement costs
-//! little and a pooler in transaction mode may stand in between. This crate encodes batches as arrays, decodes rows and
+//! little behind a pooler in transaction mode; direct connections name the few that every task costs (`pool/connection.rs`). This crate encodes batches as arrays, decodes rows and
 //! holds the few connections; it contains no policy.
 //!
 //! Read next: `migrations/0001_tables.sql` (the tables), `sql/task/claim.sql`, `sql/task/finish.sql`,

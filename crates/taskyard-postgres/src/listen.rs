@@ -139,7 +139,7 @@ async fn listen(
                 if !up {
                     up = true;
                     store.hears.store(true, Ordering::Release);
-                    store.ring_all();
+                    store.notify_all();
                 }
             } else if channel == notify::FINISHED {
                 store.notifications.finished.notify();

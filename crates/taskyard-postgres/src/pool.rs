@@ -176,9 +176,7 @@ async fn answer(
             },
         };
         match answer {
-            Err(error) if statement.is_some() && connection::is_refusal(&error) => {
-                client.refuse(sql, connection::is_loss(&error));
-            }
+            Err(error) if statement.is_some() && client.refuses(sql, &error) => {}
             answer => return answer,
         }
     }

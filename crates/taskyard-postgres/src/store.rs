@@ -459,7 +459,7 @@ impl Store for PostgresStore {
         self.inner.stop_background();
         self.inner.pool.close().await;
         // Wakes all waiters: their next call reports that the store is closed.
-        self.inner.ring_all();
+        self.inner.notify_all();
     }
 
     fn detached(&self) -> Option<Arc<dyn Store>> {

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 struct Letters {
     tokens: Vec<u64>,
     /// Set while an unread byte is in the socket.
-    rung: bool,
+    wake_is_pending: bool,
 }
 
 /// The mailbox of one event loop.
@@ -24,8 +24,8 @@ pub struct Mailbox(Arc<Post>);
 /// The engine's side of a mailbox.
 pub struct Post {
     letters: Mutex<Letters>,
-    ring: UnixStream,
-    heard: UnixStream,
+    wake_sender: UnixStream,
+    wake_receiver: UnixStream,
 }
 
 impl Post {
@@ -33,11 +33,11 @@ impl Post {
     pub fn put(&self, token: u64) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         letters.tokens.push(token);
-        let ring = !std::mem::replace(&mut letters.rung, true);
+        let is_first = !std::mem::replace(&mut letters.wake_is_pending, true);
         drop(letters);
-        if ring {
+        if is_first {
             // If the socket is full or closed, the loop is awake or gone.
-            let _ = (&self.ring).write(&[1]);
+            let _ = (&self.wake_sender).write(&[1]);
         }
     }
 }
@@ -52,23 +52,23 @@ impl Mailbox {
 impl Mailbox {
     #[new]
     fn new() -> PyResult<Self> {
-        let (ring, heard) = UnixStream::pair()?;
-        ring.set_nonblocking(true)?;
-        heard.set_nonblocking(true)?;
-        Ok(Self(Arc::new(Post { letters: Mutex::default(), ring, heard })))
+        let (wake_sender, wake_receiver) = UnixStream::pair()?;
+        wake_sender.set_nonblocking(true)?;
+        wake_receiver.set_nonblocking(true)?;
+        Ok(Self(Arc::new(Post { letters: Mutex::default(), wake_sender, wake_receiver })))
     }
 
     /// Returns the descriptor that the event loop watches.
     fn fileno(&self) -> i32 {
-        self.0.heard.as_raw_fd()
+        self.0.wake_receiver.as_raw_fd()
     }
 
     /// Returns the tokens of the replies since the last call.
     fn drain(&self) -> Vec<u64> {
         let mut bytes = [0; 64];
-        let _ = (&self.0.heard).read(&mut bytes);
+        let _ = (&self.0.wake_receiver).read(&mut bytes);
         let mut letters = self.0.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        letters.rung = false;
+        letters.wake_is_pending = false;
         std::mem::take(&mut letters.tokens)
     }
 }
