@@ -95,13 +95,13 @@ async fn bad_calls_are_refused_with_a_sentence() {
     let deep = format!("'k', '{}1{}'", "[".repeat(70), "]".repeat(70));
     let large = format!("'k', '[\"{}\"]'", "x".repeat(1 << 20));
     for (call, why) in [
-        ("''", "kind is empty"),
+        ("''", "kind must not be empty"),
         ("E'a\\nb'", "control character"),
-        ("'k', '{}'", "args is no JSON list"),
-        ("'k', '[]', '[]'", "kwargs is no JSON object"),
-        ("'k', context => '3'", "context is no JSON object"),
-        ("'k', runtime => 'java'", "neither rust nor python"),
-        ("'k', on_parent_failure => 'x'", "none of fail, run, wait"),
+        ("'k', '{}'", "args must be a JSON array"),
+        ("'k', '[]', '[]'", "kwargs must be a JSON object"),
+        ("'k', context => '3'", "context must be a JSON object"),
+        ("'k', runtime => 'java'", "it must be `rust` or `python`"),
+        ("'k', on_parent_failure => 'x'", "it must be `fail`, `run` or `wait`"),
         ("'k', max_retries => -1", "negative"),
         ("repeat('k', 256)", "over the limit of 255"),
         (&deep, "deeper than 64"),

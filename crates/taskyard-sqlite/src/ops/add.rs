@@ -24,7 +24,7 @@ const BATCH_BITS: u32 = 20;
 /// Adds a batch, unless the addition was revoked before it arrived.
 pub(crate) fn add_as(tx: &mut Tx<'_>, addition: AdditionId, batch: &[NewTask]) -> Outcome<Vec<Added>> {
     if tx.any(sql!("refused/get"), [addition.0.into_bytes()])? {
-        return Err(Error::Connection("this addition was asked back before it arrived and is refused".into()).into());
+        return Err(Error::Connection("this addition was revoked before it arrived".into()).into());
     }
     add(tx, batch)
 }

@@ -11,9 +11,9 @@ CREATE OR REPLACE FUNCTION taskyard.check_instant(p_what text, p_at timestamptz,
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT isfinite(p_at) OR p_at > p_now + interval '36525 days' THEN
-        RAISE EXCEPTION 'taskyard: % is %, which is not within a hundred years', p_what, p_at USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: % is %; it must be within a hundred years from now', p_what, p_at USING ERRCODE = '22023';
     ELSIF p_at < '0001-01-01 00:00:00+00' THEN
-        RAISE EXCEPTION 'taskyard: % is %, which is before year 1', p_what, p_at USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: % is %; it must not be before year 1', p_what, p_at USING ERRCODE = '22023';
     END IF;
 END
 $$;
@@ -24,9 +24,9 @@ IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- Intervals are compared with years of 360 days; `extract` counts 365.25. Only its value is stored, so only it is checked.
     IF extract(epoch FROM p_interval) > 36525 * 86400::bigint THEN
-        RAISE EXCEPTION 'taskyard: % is over a hundred years', p_what USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: % must not exceed a hundred years', p_what USING ERRCODE = '22023';
     ELSIF extract(epoch FROM p_interval) < 0 THEN
-        RAISE EXCEPTION 'taskyard: % is negative', p_what USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: % must not be negative', p_what USING ERRCODE = '22023';
     END IF;
     RETURN (extract(epoch FROM p_interval) * 1000000)::bigint;
 END

@@ -19,17 +19,28 @@ BEGIN
     PERFORM taskyard.check_name('schedule', name);
     PERFORM taskyard.check_name('kind', kind);
     PERFORM taskyard.check_name('queue', queue);
-    IF v_runtime IS NULL OR v_overlap IS NULL OR v_catch_up IS NULL OR v_conflict IS NULL THEN
-        RAISE EXCEPTION 'taskyard: runtime is rust or python; overlap is skip, allow, queue_one, queue_all or '
-            'cancel_running; catch_up is skip, one or all; on_conflict is refuse, keep or replace' USING ERRCODE = '22023';
-    ELSIF coalesce(rule, '') = '' THEN
-        RAISE EXCEPTION 'taskyard: rule is empty' USING ERRCODE = '22023';
-    ELSIF json_typeof(coalesce(args, '[]')) <> 'array' OR json_typeof(coalesce(kwargs, '{}')) <> 'object' THEN
-        RAISE EXCEPTION 'taskyard: args is a JSON list and kwargs a JSON object' USING ERRCODE = '22023';
-    ELSIF max_retries < 0 OR runs_max < 1 OR pause_after_failures < 1
-        OR extract(epoch FROM jitter) < 0 OR extract(epoch FROM catch_up_window) < 0 THEN
-        RAISE EXCEPTION 'taskyard: max_retries, runs_max, pause_after_failures, jitter or catch_up_window is too small'
+    IF v_runtime IS NULL THEN
+        RAISE EXCEPTION 'taskyard: runtime is `%`; it must be `rust` or `python`', runtime USING ERRCODE = '22023';
+    ELSIF v_overlap IS NULL THEN
+        RAISE EXCEPTION 'taskyard: overlap is `%`; it must be `skip`, `allow`, `queue_one`, `queue_all` or `cancel_running`',
+            overlap USING ERRCODE = '22023';
+    ELSIF v_catch_up IS NULL THEN
+        RAISE EXCEPTION 'taskyard: catch_up is `%`; it must be `skip`, `one` or `all`', catch_up USING ERRCODE = '22023';
+    ELSIF v_conflict IS NULL THEN
+        RAISE EXCEPTION 'taskyard: on_conflict is `%`; it must be `refuse`, `keep` or `replace`', on_conflict
             USING ERRCODE = '22023';
+    ELSIF coalesce(rule, '') = '' THEN
+        RAISE EXCEPTION 'taskyard: rule must not be empty' USING ERRCODE = '22023';
+    ELSIF json_typeof(coalesce(args, '[]')) <> 'array' THEN
+        RAISE EXCEPTION 'taskyard: args must be a JSON array' USING ERRCODE = '22023';
+    ELSIF json_typeof(coalesce(kwargs, '{}')) <> 'object' THEN
+        RAISE EXCEPTION 'taskyard: kwargs must be a JSON object' USING ERRCODE = '22023';
+    ELSIF max_retries < 0 THEN
+        RAISE EXCEPTION 'taskyard: max_retries must not be negative' USING ERRCODE = '22023';
+    ELSIF runs_max < 1 OR pause_after_failures < 1 THEN
+        RAISE EXCEPTION 'taskyard: runs_max and pause_after_failures must be at least 1' USING ERRCODE = '22023';
+    ELSIF extract(epoch FROM jitter) < 0 OR extract(epoch FROM catch_up_window) < 0 THEN
+        RAISE EXCEPTION 'taskyard: jitter and catch_up_window must not be negative' USING ERRCODE = '22023';
     END IF;
     PERFORM taskyard.check_instant('starts_at', starts_at, taskyard.now());
     PERFORM taskyard.check_instant('ends_at', ends_at, taskyard.now());

@@ -38,9 +38,9 @@ CREATE OR REPLACE FUNCTION taskyard.check_text(p_what text, p_name text) RETURNS
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF p_name IS NULL OR p_name = '' THEN
-        RAISE EXCEPTION 'taskyard: % is empty', p_what USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: % must not be empty', p_what USING ERRCODE = '22023';
     ELSIF p_name ~ E'[\\u0001-\\u001f\\u007f-\\u009f]' THEN
-        RAISE EXCEPTION 'taskyard: % contains a control character', p_what USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: % must not contain control characters', p_what USING ERRCODE = '22023';
     END IF;
 END
 $$;

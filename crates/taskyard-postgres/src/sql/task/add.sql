@@ -39,7 +39,7 @@ BEGIN
     -- What is rare stands within one IF: each expression is prepared anew in each transaction.
     IF v_refused OR v_has_lanes OR v_has_kinds THEN
         IF v_refused THEN
-            RAISE EXCEPTION 'taskyard: this addition was asked back before it arrived and is refused' USING ERRCODE = 'TY002';
+            RAISE EXCEPTION 'taskyard: this addition was revoked before it arrived' USING ERRCODE = 'TY002';
         END IF;
         IF v_has_lanes THEN
             -- KEY SHARE: see ready_insert.
@@ -51,7 +51,21 @@ BEGIN
             v_groups := taskyard.kind_groups(p_runtimes, p_kinds);
         END IF;
     END IF;
-    IF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL THEN
+    IF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL AND cardinality(p_ids) = 1 THEN
+        -- What one call of a web application adds. Without unnest and join this takes 0.1 ms less than the batch below,
+        -- which is a tenth of the time from an addition to its start.
+        INSERT INTO taskyard.task (id, order_number, timeout_ms, created_at, expires_at, priority, runtime, state,
+            on_parent_failure, unique_hold, has_context, at_most_once, auto_remove, kind, name, queue, unique_key, policy,
+            tags, plain, payload)
+        VALUES (p_ids[1], v_base + 1, p_timeouts[1], v_now, v_now + p_expires_us[1] * interval '1 microsecond',
+            p_priorities[1], p_runtimes[1], 1, coalesce(p_on_failures[1], 0), p_holds[1], p_contexts[1] IS NOT NULL,
+            coalesce(p_flags[1] & 2, 0) <> 0, coalesce(p_flags[1] & 1, 0) <> 0, p_kinds[1], p_names[1], p_queues[1],
+            p_keys[1], p_policies[1], p_tags[1]::text[], (coalesce(p_flags[1], 0) >> 4 & 1)::smallint, p_payloads[1]);
+        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
+        VALUES (v_base + 1, p_ids[1], (coalesce(v_groups[1], 0)::bigint << 32) + coalesce(v_lanes[1], 0) + p_runtimes[1],
+            ~p_priorities[1], p_queues[1], (SELECT o.turn FROM taskyard.ready_turn o),
+            v_now + v_ages[1] * interval '1 microsecond');
+    ELSIF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL THEN
         INSERT INTO taskyard.task (id, order_number, timeout_ms, created_at, expires_at, priority, runtime, state,
             on_parent_failure, unique_hold, has_context, at_most_once, auto_remove, kind, name, queue, unique_key, policy,
             tags, plain, payload)

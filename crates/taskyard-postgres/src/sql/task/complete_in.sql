@@ -11,7 +11,7 @@ BEGIN
         IF v_row.place = 0 THEN
             PERFORM taskyard.setting_notify();
         ELSE
-            RAISE EXCEPTION 'taskyard: lease lost: this attempt of task % may not decide it any more', p_task_id
+            RAISE EXCEPTION 'taskyard: lease lost: this attempt of task % no longer owns the task', p_task_id
                 USING ERRCODE = 'TY001';
         END IF;
     END LOOP;

@@ -36,17 +36,17 @@ BEGIN
         PERFORM taskyard.check_text('name', p_name);
     END IF;
     IF array_ndims(p_tags) > 1 THEN
-        RAISE EXCEPTION 'taskyard: tags is a list of lists; give a plain list of texts' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: tags must be an array of one dimension' USING ERRCODE = '22023';
     ELSIF cardinality(p_tags) > 100 THEN
-        RAISE EXCEPTION 'taskyard: tags has % texts; a task has at most 100', cardinality(p_tags) USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: tags has % entries; a task may have at most 100', cardinality(p_tags) USING ERRCODE = '22023';
     END IF;
     FOREACH v_tag IN ARRAY coalesce(p_tags, '{}') LOOP
         PERFORM taskyard.check_text('tag', v_tag);
     END LOOP;
     IF array_position(p_parents, NULL) IS NOT NULL THEN
-        RAISE EXCEPTION 'taskyard: a parent is null' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: parents must not contain null' USING ERRCODE = '22023';
     ELSIF p_id = ANY(p_parents) THEN
-        RAISE EXCEPTION 'taskyard: task % names itself as its parent', p_id USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: task % cannot be its own parent', p_id USING ERRCODE = '22023';
     END IF;
     IF p_key IS NOT NULL THEN
         PERFORM taskyard.check_text('unique key', p_key);
@@ -110,20 +110,20 @@ DECLARE
     v_stored uuid;
 BEGIN
     IF v_runtime IS NULL THEN
-        RAISE EXCEPTION 'taskyard: runtime is `%`, neither rust nor python', runtime USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: runtime is `%`; it must be `rust` or `python`', runtime USING ERRCODE = '22023';
     ELSIF v_policy IS NULL THEN
-        RAISE EXCEPTION 'taskyard: on_parent_failure is `%`, none of fail, run, wait', on_parent_failure
+        RAISE EXCEPTION 'taskyard: on_parent_failure is `%`; it must be `fail`, `run` or `wait`', on_parent_failure
             USING ERRCODE = '22023';
     ELSIF json_typeof(coalesce(args, '[]')) <> 'array' THEN
-        RAISE EXCEPTION 'taskyard: args is no JSON list' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: args must be a JSON array' USING ERRCODE = '22023';
     ELSIF json_typeof(coalesce(kwargs, '{}')) <> 'object' THEN
-        RAISE EXCEPTION 'taskyard: kwargs is no JSON object' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: kwargs must be a JSON object' USING ERRCODE = '22023';
     ELSIF json_typeof(coalesce(context, '{}')) <> 'object' THEN
-        RAISE EXCEPTION 'taskyard: context is no JSON object' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: context must be a JSON object' USING ERRCODE = '22023';
     ELSIF max_retries < 0 THEN
-        RAISE EXCEPTION 'taskyard: max_retries is negative' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: max_retries must not be negative' USING ERRCODE = '22023';
     ELSIF delay IS NOT NULL AND run_at IS NOT NULL THEN
-        RAISE EXCEPTION 'taskyard: give delay or run_at, not both' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'taskyard: delay and run_at exclude each other' USING ERRCODE = '22023';
     END IF;
     PERFORM taskyard.check_name(w.what, w.name) FROM (VALUES ('kind', kind), ('queue', coalesce(queue, 'default')),
         ('name', name), ('unique key', unique_key)) AS w(what, name) WHERE w.name IS NOT NULL OR w.what = 'kind';
@@ -135,7 +135,7 @@ BEGIN
     PERFORM taskyard.check_size('the context takes', octet_length(convert_to(context::text, 'UTF8')), 'context_bytes_max');
     IF v_only_adds AND EXISTS (SELECT FROM unnest(parents) AS p(id) WHERE NOT EXISTS (
             SELECT FROM taskyard.task t WHERE t.id = p.id AND t.added_by = v_caller)) THEN
-        RAISE EXCEPTION 'taskyard: a parent is no task that the role % has added', v_caller USING ERRCODE = '42501';
+        RAISE EXCEPTION 'taskyard: the role % may only name parents that it added itself', v_caller USING ERRCODE = '42501';
     END IF;
     v_stored := taskyard.enqueue_payload(
         v_id, kind,
