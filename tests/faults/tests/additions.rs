@@ -9,7 +9,7 @@ use harness::Harness;
 use taskyard::{TaskFilter, TaskState};
 use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::leave;
-use taskyard_testkit::postgres::shared;
+use taskyard_testkit::backend::Backend;
 
 /// Holds additions up until it is dropped.
 enum HeldUp {
@@ -45,7 +45,8 @@ impl Drop for HeldUp {
     }
 }
 
-async fn left_behind(harness: Harness) {
+async fn a_kill_before_a_child_is_stored(backend: Backend) {
+    let harness = Harness::on(backend.create_database()).await;
     let count =
         |is_it: fn(&Event) -> bool| read_all(harness.ledgers()).unwrap().iter().filter(|event| is_it(event)).count();
     let mut server = harness.start_server();
@@ -68,12 +69,4 @@ async fn left_behind(harness: Harness) {
     assert!(stored.iter().any(|task| task.id == child), "{stored:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kill_before_a_child_is_stored_on_sqlite() {
-    left_behind(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kill_before_a_child_is_stored_on_postgresql() {
-    left_behind(Harness::postgres(shared()).await).await;
-}
+taskyard_testkit::on_both_stores! { a_kill_before_a_child_is_stored }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use taskyard::{Call, Error, TaskId, TaskRef, Taskyard};
 use taskyard_faults::tasks::noop;
+use taskyard_testkit::backend::Backend;
 use taskyard_testkit::postgres::{Cluster, shared};
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -31,8 +32,8 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn dropped_waits_leave_nothing(database: &str) {
-    let queue = open(database).await;
+async fn dropped_waits_leave_nothing(backend: Backend) {
+    let queue = open(&backend.create_database()).await;
     let task = queue.add(never()).await.unwrap();
     for _ in 0..200 {
         let error = task.wait_timeout(Duration::from_millis(1)).await.unwrap_err();
@@ -58,16 +59,7 @@ async fn dropped_waits_leave_nothing(database: &str) {
     assert_eq!(queue.open_waits(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn dropped_waits_leave_nothing_on_sqlite() {
-    let directory = tempfile::tempdir().unwrap();
-    dropped_waits_leave_nothing(directory.path().join("queue.db").to_str().unwrap()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dropped_waits_leave_nothing_on_postgresql() {
-    dropped_waits_leave_nothing(&shared().create_database()).await;
-}
+taskyard_testkit::on_both_stores! { dropped_waits_leave_nothing }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_vanishes_ends_its_waits() {
