@@ -8,7 +8,7 @@ import pathlib
 
 import pytest
 from support.waiting import eventually_async
-from taskyard import QueuedTasks
+from taskyard import QueuedTasks, _core
 from taskyard.errors import DatabaseError
 from taskyard.tasks import TaskQueue
 
@@ -21,8 +21,13 @@ async def test_a_wait_that_began_before_ends(tmp_path: pathlib.Path) -> None:
     tasks = QueuedTasks(database=str(file))
     ref = tasks.add_task(nothing, delay=3600)
     await ref.get_task_id()
+    before = _core.open_questions()
     waits = [asyncio.ensure_future(ref.wait()), asyncio.ensure_future(tasks.get(ref.id).wait(600))]
-    await asyncio.sleep(0.5)
+
+    async def both_wait() -> bool:
+        return _core.open_questions() >= before + 2
+
+    await eventually_async(both_wait)
     file.unlink()
     for wait in waits:
         with pytest.raises(DatabaseError, match="moved, deleted or replaced"):
