@@ -49,7 +49,7 @@ async def test_workers_end_and_the_application_goes_on(tmp_path: pathlib.Path, c
             )
 
         await eventually_async(is_logged, 30)
-        # The application's loop continues.
+        # The application's loop continues: nothing follows that could be waited for.
         await asyncio.sleep(0.1)
 
 
@@ -58,6 +58,7 @@ async def test_taking_raises(tmp_path: pathlib.Path) -> None:
     async with TaskQueue(url=str(file)) as queue:
         assert await queue.dequeue() is None
         taking = asyncio.ensure_future(queue.dequeue(timeout=None))
+        # That it has begun to wait does not show.
         await asyncio.sleep(0.2)
         file.unlink()
         # The pending call ends, with no result or with the error.
