@@ -113,7 +113,8 @@ def test_max_workers(project: Project) -> None:
     server = project.server(app="app", QUEUE_MAX_WORKERS="2")
     ids = project.add(*["app.block_until, 'go'"] * 5)
     began = eventually(lambda: len(found := list(project.directory.glob("go.*"))) >= 2 and found, 60, "two to run")
-    time.sleep(0.7)
+    # A third one would have begun before a later task has ended.
+    project.ended(project.add("app.echo, 1")[0])
     assert len(began) == len(list(project.directory.glob("go.*"))) == 2, "one sync function in each worker"
     assert len(server.children()) == 2
     (project.directory / "go").touch()
@@ -126,6 +127,7 @@ def test_min_workers_stay(sqlite_project: Project) -> None:
     project.write("app.py", APP)
     server = project.server("--workers=2", app="app", QUEUE_WORKER_IDLE_TIMEOUT="0.5", QUEUE_MIN_WORKERS="1")
     project.ended(project.add("app.echo, 1")[0])
+    # Three times the idle timeout: nothing else ends the last worker.
     time.sleep(1.5)
     assert len(server.children()) == 1
 

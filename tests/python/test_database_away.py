@@ -382,6 +382,7 @@ def test_what_waits_for_long_waits_no_longer_for_the_database(
                 return path, status, time.monotonic()
 
             waiting = [threads.submit(ask, path) for path in paths[:-1]]
+            # Longer than the limit for a database that is away.
             time.sleep(4)
             assert not any(each.done() for each in waiting), "the database answers"
             with away(own_cluster, "frozen"):
@@ -412,6 +413,7 @@ def test_a_request_waits_for_a_task_as_long_as_the_database_answers(
             seq = client.get(f"/task/{id}").json()["seq"]
             paths = [f"/wait/{id}", f"/watch/{id}", f"/task/{id}?wait=30&since={seq}"]
             waiting = [threads.submit(client.get, path) for path in paths]
+            # Longer than the limit for a database that is away.
             time.sleep(2)
             assert not any(each.done() for each in waiting)
             assert client.post(f"/task/{id}/cancel").status_code == 202
@@ -430,12 +432,17 @@ def test_what_follows_the_response_waits_for_the_database(
     queue = QueuedTasks(database=own_cluster.create(f"follows_{entered}"))
     before = _port.use(queue._own)
     app = FastAPI(lifespan=queue.lifespan() if entered else None)
-    streaming, behind = threading.Event(), threading.Event()
+    sending, streaming, adding, behind = (threading.Event() for _ in range(4))
     ids: list[str] = []
 
     @app.get("/sse/{id}")
     async def by_sse(id: str, tasks: TasksDep) -> StreamingResponse:
-        return StreamingResponse(sse(tasks, id))
+        async def pieces() -> AsyncIterator[bytes]:
+            async for piece in sse(tasks, id):
+                sending.set()
+                yield piece
+
+        return StreamingResponse(pieces())
 
     @app.get("/watch/{id}")
     async def by_watch(id: str, tasks: TasksDep) -> StreamingResponse:
@@ -449,6 +456,7 @@ def test_what_follows_the_response_waits_for_the_database(
     @app.post("/background")
     async def background(tasks: TasksDep, later: BackgroundTasks) -> None:
         async def add() -> None:
+            adding.set()
             await anyio.to_thread.run_sync(behind.wait)
             ids.append(await tasks.add_task(echo, "later").get_task_id())
 
@@ -460,10 +468,10 @@ def test_what_follows_the_response_waits_for_the_database(
             id = asyncio.run(add_delayed(queue))
             waiting = [threads.submit(client.get, f"/{how}/{id}") for how in ("sse", "watch")]
             waiting.append(threads.submit(client.post, "/background"))
-            assert streaming.wait(30)
-            time.sleep(1)
+            assert all(begun.wait(30) for begun in (sending, streaming, adding))
             with away(own_cluster, "frozen"):
                 behind.set()
+                # Longer than the limit for a request.
                 time.sleep(2)
                 assert not any(each.done() for each in waiting)
             queue.get(id).cancel().result(60)

@@ -181,7 +181,7 @@ def test_a_wait_outlasts_a_pause_of_the_database(programs: Project, own_cluster:
         program.says("ready")
     with away(own_cluster, "stopped"):
         (programs.directory / "away").touch()
-        # Longer than the wait goes without a request of its own.
+        # Longer than the wait goes without a request of its own, which only time shows.
         time.sleep(10)
         assert all(program.process.poll() is None for program in started)
     stored, flushed, waits = started

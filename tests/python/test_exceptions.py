@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from support.waiting import eventually_async
 from taskyard import QueuedTasks, Retry, Snooze
 from taskyard._worker import Embedded
 from taskyard.tasks import Task, TaskQueue, TaskStatus
@@ -144,8 +145,11 @@ async def second() -> str:
 async def test_a_shared_task_that_another_bodys_timeout_cancels(tasks: QueuedTasks) -> None:
     limited = tasks.add_task(first, max_retries=0, timeout=1)
     await limited.get_task_id()
-    while _shared is None:
-        await asyncio.sleep(0.01)
+
+    async def has_begun() -> bool:
+        return _shared is not None
+
+    await eventually_async(has_begun)
     other = tasks.using(max_retries=0).add_task(second)
     outcome = await limited.outcome(20)
     assert outcome.error is not None and outcome.error.error_type == "TimeoutError"

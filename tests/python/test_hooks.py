@@ -179,16 +179,19 @@ async def test_the_engines_log_shows_a_tasks_way(tasks: QueuedTasks, caplog: pyt
 
 
 async def test_flush_and_the_end_wait_for_additions_behind_hooks(database: str) -> None:
-    gate = asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
 
     @on_pre_create
     async def waits(task: Any) -> None:
+        begun.set()
         await gate.wait()
 
     async with QueuedTasks(database=database) as tasks:
         tasks.add_task(body, 1)
         flushing = asyncio.ensure_future(tasks.flush())
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(begun.wait(), 30)
+        # A later request is answered.
+        assert await tasks.list() == []
         assert not flushing.done()
         gate.set()
         await flushing

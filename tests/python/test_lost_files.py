@@ -8,7 +8,7 @@ import pathlib
 
 import pytest
 from support.waiting import eventually_async
-from taskyard import QueuedTasks
+from taskyard import QueuedTasks, _core
 from taskyard.errors import DatabaseError
 from taskyard.tasks import TaskQueue
 
@@ -21,8 +21,13 @@ async def test_a_wait_that_began_before_ends(tmp_path: pathlib.Path) -> None:
     tasks = QueuedTasks(database=str(file))
     ref = tasks.add_task(nothing, delay=3600)
     await ref.get_task_id()
+    before = _core.open_questions()
     waits = [asyncio.ensure_future(ref.wait()), asyncio.ensure_future(tasks.get(ref.id).wait(600))]
-    await asyncio.sleep(0.5)
+
+    async def both_wait() -> bool:
+        return _core.open_questions() >= before + 2
+
+    await eventually_async(both_wait)
     file.unlink()
     for wait in waits:
         with pytest.raises(DatabaseError, match="moved, deleted or replaced"):
@@ -44,7 +49,7 @@ async def test_workers_end_and_the_application_goes_on(tmp_path: pathlib.Path, c
             )
 
         await eventually_async(is_logged, 30)
-        # The application's loop continues.
+        # The application's loop continues: nothing follows that could be waited for.
         await asyncio.sleep(0.1)
 
 
@@ -53,6 +58,7 @@ async def test_taking_raises(tmp_path: pathlib.Path) -> None:
     async with TaskQueue(url=str(file)) as queue:
         assert await queue.dequeue() is None
         taking = asyncio.ensure_future(queue.dequeue(timeout=None))
+        # That it has begun to wait does not show.
         await asyncio.sleep(0.2)
         file.unlink()
         # The pending call ends, with no result or with the error.

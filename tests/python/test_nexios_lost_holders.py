@@ -124,7 +124,9 @@ async def test_one_may_take_and_another_end(queue: TaskQueue) -> None:
         return task.id if task is not None else None
 
     assert await asyncio.ensure_future(hand_out()) == id
-    await asyncio.sleep(0.05)
+    # If it was given back, it would be the next one.
+    later = await queue.enqueue(Echo(2))
+    assert await asyncio.ensure_future(hand_out()) == later
     assert (await seen(queue, id)).status is TaskStatus.RUNNING
     assert await asyncio.ensure_future(queue.complete_task(id, "r")) is True
 

@@ -134,8 +134,14 @@ def test_two_servers_of_one_name_leave_each_other_alone(project: Project) -> Non
     ids = project.add(*(f"app.until, 'go', name='{number}'" for number in range(6)))
     servers = [project.server("--workers=1", "--concurrency=3", "--name=same", app="app", **QUICK) for _ in range(2)]
     eventually(lambda: len(runs(project, "go")) == 6, 60, "all to run")
-    # Much longer than the lease, while both servers run.
-    time.sleep(4)
+    # Both have renewed their leases, and have looked for others that are over.
+    over = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=2 + 2 * 0.5)
+
+    def have_outlasted_a_lease() -> bool:
+        found = [server["last_heartbeat_at"] for server in project.json("queue", "servers") if server["is_running"]]
+        return len(found) == 2 and min(found) > f"{over:%Y-%m-%dT%H:%M:%S.%f}"
+
+    eventually(have_outlasted_a_lease, 60, "heartbeats after the lease")
     assert len(runs(project, "go")) == 6, "nothing was stolen"
     (project.directory / "go").touch()
     for id in ids:
@@ -193,7 +199,11 @@ def test_a_zombie_does_not_overwrite_the_newer_run(project: Project) -> None:
     eventually(lambda: len(runs(project, "go")) == 2, 60, "the second run")
     zombie.signal(signal.SIGCONT)
     worker.resume()
-    time.sleep(1)
+
+    def has_entered_again() -> bool:
+        return sum(server["is_running"] for server in project.json("queue", "servers")) == 2
+
+    eventually(has_entered_again, 60, "the zombie's new entry")
     (project.directory / "go").touch()
     found = project.ended(id)
     assert (found["state"], found["result"]) == ("done", 2), found

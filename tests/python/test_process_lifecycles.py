@@ -15,6 +15,7 @@ import pytest
 import uvloop
 from support.postgres import Cluster
 from support.project import Project
+from support.waiting import eventually_async
 from taskyard import QueuedTasks, QueueUnavailable, TaskCancelled, TaskFailed, WaitTimeout
 from taskyard.errors import SettingError, TaskyardError, WrongState
 from taskyard.testing import WorkerThread
@@ -75,9 +76,11 @@ async def test_awaiting_a_cancel_gives_what_came_of_it(database: str) -> None:
 
     async with QueuedTasks(database=database) as tasks, Embedded(tasks):
         cancelled, stopped = tasks.add_task(sleeps), tasks.add_task(sleeps)
-        for ref in (cancelled, stopped):
-            while await ref.get_state() != "doing":
-                await asyncio.sleep(0.005)
+
+        async def both_run() -> bool:
+            return await cancelled.get_state() == await stopped.get_state() == "doing"
+
+        await eventually_async(both_run)
         assert await cancelled.cancel() == "cancelled"
         assert await stopped.stop() == "stopped"
         assert await tasks.add_task(sleeps, delay=60).cancel() == "cancelled"

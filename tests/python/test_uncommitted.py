@@ -27,6 +27,11 @@ async def tasks(postgres: str) -> AsyncIterator[QueuedTasks]:
         yield tasks
 
 
+async def a_later_task_ends(tasks: QueuedTasks) -> None:
+    """Waits for another task: all waits of a client share its queries."""
+    assert await tasks.add_task(echo, "later").wait(20) == "later"
+
+
 class Connection:
     """A connection or session of one kind, with the calls that begin and end its transaction."""
 
@@ -103,7 +108,7 @@ async def test_a_wait_before_the_commit_goes_on(tasks: QueuedTasks, postgres: st
         ]
         with pytest.raises(TaskNotFound):
             await tasks.get(ref.id).wait()
-        await asyncio.sleep(0.3)
+        await a_later_task_ends(tasks)
         assert not any(wait.done() for wait in waits)
         await connection.end("commit")
         assert await asyncio.wait_for(asyncio.gather(*waits), 20) == [1, 1]
@@ -119,7 +124,7 @@ async def test_a_wait_ends_with_the_rollback(tasks: QueuedTasks, postgres: str, 
             asyncio.ensure_future(ref.wait()),
             asyncio.ensure_future(asyncio.to_thread(ref.result)),
         ]
-        await asyncio.sleep(0.2)
+        await a_later_task_ends(tasks)
         assert not any(wait.done() for wait in waits)
         await connection.end("rollback")
         for wait in waits:
@@ -140,7 +145,7 @@ async def test_a_wait_ends_with_a_transaction_that_is_cut_off(tasks: QueuedTasks
         ref = tasks.add_task(echo, 1, connection=connection.inner)
         await ref.get_task_id()
         wait = asyncio.ensure_future(ref.wait())
-        await asyncio.sleep(0.2)
+        await a_later_task_ends(tasks)
         assert not wait.done()
         with psycopg.connect(postgres, autocommit=True) as other:
             other.execute(

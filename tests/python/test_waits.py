@@ -9,6 +9,7 @@ import socket
 
 import pytest
 from support.project import Project
+from support.waiting import eventually_async
 from taskyard import QueuedTasks, TaskRemoved, WaitTimeout, _core
 from taskyard.errors import ShutDown
 
@@ -79,8 +80,8 @@ APP = """
 
         late = sum(await asyncio.gather(*(late() for _ in range(count))))
         waits = [asyncio.ensure_future(never.wait()) for _ in range(count)]
-        await asyncio.sleep(0.05)
-        opened = _core.open_questions() - before
+        while (opened := _core.open_questions() - before) < count:
+            await asyncio.sleep(0.01)
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
@@ -109,8 +110,13 @@ async def test_a_task_that_is_removed_while_it_is_waited_for_is_an_error(postgre
     async with QueuedTasks(database=postgres, fallback_polling_interval=0.2, polling_interval=0.2) as tasks:
         gone = tasks.add_task(nothing, delay=3600)
         id = await gone.get_task_id()
+        before = _core.open_questions()
         waits = [asyncio.ensure_future(gone.wait()), asyncio.ensure_future(tasks.get(id).wait())]
-        await asyncio.sleep(0.3)
+
+        async def both_wait() -> bool:
+            return _core.open_questions() >= before + 2
+
+        await eventually_async(both_wait)
         assert not any(wait.done() for wait in waits)
         with psycopg.connect(postgres, autocommit=True) as connection:
             connection.execute("delete from taskyard.task where id = %s", (id,))

@@ -240,9 +240,12 @@ async fn a_thread_waits_and_the_runtime_itself_does_not() {
     let harness = harness(config).await;
     let client = harness.client.clone();
     let thread = std::thread::spawn(move || (0..1_000).try_for_each(|number| client.add_later(call(number)).map(drop)));
-    while !thread.is_finished() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let ended = async {
+        while !thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ended).await.expect("there is room again and again");
     thread.join().unwrap().unwrap();
     harness.client.flush().await.unwrap();
     let added = (0..200).map(|number| harness.client.add_later(call(number))).take_while(Result::is_ok).count();

@@ -57,9 +57,12 @@ async fn they_are_added_changed_and_removed_by_sql() {
     assert_eq!(record.next_at, Some("2026-11-02T02:00:00Z".parse().unwrap()));
     // A plain write of the row has the same effect, and servers are notified of it.
     let mut listener = store.notifications().schedules.listen();
-    while !store.hears_others() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let listening = async {
+        while !store.hears_others() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), listening).await.expect("LISTEN comes up");
     listener.take();
     sql.execute("UPDATE taskyard.schedule SET rule = '0 4 * * *' WHERE name = 'nightly'", &[]).await.unwrap();
     assert!(tokio::time::timeout(Duration::from_secs(1), listener.notified()).await.is_ok());

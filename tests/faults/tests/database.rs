@@ -17,7 +17,7 @@ fn durable() -> Cluster {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_immediate_stop_under_load_loses_nothing() {
     let cluster = durable();
-    let mut harness = Harness::postgres(&cluster).await;
+    let mut harness = Harness::on(cluster.create_database()).await;
     let mut server = harness.start_server();
     harness.produce(1_000, |_| 10).await;
     for _ in 0..3 {
@@ -37,7 +37,7 @@ async fn an_immediate_stop_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_backend_terminated_in_turn_loses_nothing() {
     let cluster = durable();
-    let mut harness = Harness::postgres(&cluster).await;
+    let mut harness = Harness::on(cluster.create_database()).await;
     let mut server = harness.start_server();
     harness.produce(3_000, |_| 10).await;
     let started = Instant::now();
@@ -64,7 +64,7 @@ async fn every_backend_terminated_in_turn_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_missed_the_last_ends_has_them_done_again() {
     let cluster = durable();
-    let mut harness = Harness::postgres(&cluster).await;
+    let mut harness = Harness::on(cluster.create_database()).await;
     let mut server = harness.start_server();
     let refs = harness.produce(20, |_| 4_000).await;
     harness.until_in_flight(server.id(), refs.len()).await;

@@ -14,7 +14,7 @@ use taskyard_core::ClaimId;
 use taskyard_core::failpoint::{LOSSY, STEPS, Side};
 use taskyard_core::store::{CASCADE_INLINE_MAX, ClaimRequest};
 use taskyard_faults::tasks::{fail, noop, spare, spawn, steer, talk};
-use taskyard_testkit::postgres::shared;
+use taskyard_testkit::backend::Backend;
 use tokio::task::JoinSet;
 
 /// Number of cases at a time: most of a case is waiting for a lease.
@@ -207,10 +207,10 @@ async fn until_aborted(case: &str, victim: &mut ServerProcess) {
     assert_eq!(status.signal(), Some(SIGABRT), "{case}: {status:?}");
 }
 
-async fn abort_at(mut harness: Harness, backend: &str, at: Case) {
+async fn abort_at(mut harness: Harness, at: Case) {
     let Case { step, side, lost } = at;
     let lost = lost.map_or_else(String::new, |(call, side)| format!(" after {call}.{side} was lost"));
-    let case = format!("{}{lost} on {backend}", at.point());
+    let case = format!("{}{lost}", at.point());
     // A cascade beyond the inline bound is left to the step itself.
     let children = if step == "cascade" { CASCADE_INLINE_MAX as u64 + 200 } else { 20 };
     // If bodies must be seen in flight, some run long enough for that, however late the check is.
@@ -288,31 +288,21 @@ async fn abort_at(mut harness: Harness, backend: &str, at: Case) {
 }
 
 /// Runs every step on both sides, several at a time.
-async fn abort_at_every_step(backend: &'static str) {
+async fn a_server_that_aborts_at_any_step_loses_nothing(backend: Backend) {
     let mut running = JoinSet::new();
     for case in Case::all() {
         if running.len() >= CONCURRENCY {
             running.join_next().await.unwrap().unwrap();
         }
-        running.spawn(async move {
-            let harness = if backend == "sqlite" { Harness::sqlite().await } else { Harness::postgres(shared()).await };
-            abort_at(harness, backend, case).await;
-        });
+        let database = backend.create_database();
+        running.spawn(async move { abort_at(Harness::on(database).await, case).await });
     }
     while let Some(ended) = running.join_next().await {
         ended.unwrap();
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_aborts_at_any_step_loses_nothing_on_sqlite() {
-    abort_at_every_step("sqlite").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_aborts_at_any_step_loses_nothing_on_postgresql() {
-    abort_at_every_step("postgresql").await;
-}
+taskyard_testkit::on_both_stores! { a_server_that_aborts_at_any_step_loses_nothing }
 
 #[test]
 fn there_are_enough_steps() {

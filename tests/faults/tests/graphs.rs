@@ -9,6 +9,7 @@ use harness::Harness;
 use taskyard::{Call, TaskRef, TaskState};
 use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::{fail, noop, work};
+use taskyard_testkit::backend::Backend;
 use taskyard_testkit::postgres::shared;
 
 /// Only a hang takes this long: a chain of 10,000 takes some 20 s on an idle machine.
@@ -36,7 +37,8 @@ fn untyped<T>(call: Call<T>) -> Call<()> {
     Call::from_payload(&task.kind, Ok(task.payload.clone())).max_retries(0)
 }
 
-async fn chains(harness: Harness) {
+async fn chains(backend: Backend) {
+    let harness = Harness::on(backend.create_database()).await;
     let server = harness.start_server();
     let good = chain(&harness, untyped(noop(0))).await;
     let last = good.last().unwrap().outcome();
@@ -54,18 +56,9 @@ async fn chains(harness: Harness) {
     drop(server);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn chains_on_sqlite() {
-    chains(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn chains_on_postgresql() {
-    chains(Harness::postgres(shared()).await).await;
-}
-
 /// A parent with 100,000 children, and one child with 100,000 parents.
-async fn fan_and_join(harness: Harness) {
+async fn fan_and_join(backend: Backend) {
+    let harness = Harness::on(backend.create_database()).await;
     let parent = harness.queue.add(noop(0).queue("held")).await.unwrap();
     parent.stored().await.unwrap();
     let mut parents = Vec::with_capacity(100_000);
@@ -90,18 +83,9 @@ async fn fan_and_join(harness: Harness) {
     drop(server);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn fan_and_join_on_sqlite() {
-    fan_and_join(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fan_and_join_on_postgresql() {
-    fan_and_join(Harness::postgres(shared()).await).await;
-}
-
 /// 10,000 children, each added while its parent is being finished by a server: none is left behind.
-async fn races(harness: Harness) {
+async fn races(backend: Backend) {
+    let harness = Harness::on(backend.create_database()).await;
     let server = harness.start_server();
     let mut racing = tokio::task::JoinSet::new();
     for lane in 0..50_u64 {
@@ -124,19 +108,10 @@ async fn races(harness: Harness) {
     drop(server);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn races_on_sqlite() {
-    races(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn races_on_postgresql() {
-    races(Harness::postgres(shared()).await).await;
-}
-
 /// 60 groups whose servers are killed meanwhile, four times: each callback is decided once, and begins only when all
 /// its tasks have ended.
-async fn groups_while_servers_die(harness: Harness) {
+async fn groups_while_servers_die(backend: Backend) {
+    let harness = Harness::on(backend.create_database()).await;
     let groups: Vec<_> = (0..60_u64)
         .map(|group| {
             harness.queue.add_group_later((0..20).map(|part| work(20 + (group + part) % 7 * 20)), work(5)).unwrap()
@@ -175,21 +150,12 @@ async fn groups_while_servers_die(harness: Harness) {
     drop(survivor);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn groups_while_servers_die_on_sqlite() {
-    groups_while_servers_die(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn groups_while_servers_die_on_postgresql() {
-    groups_while_servers_die(Harness::postgres(shared()).await).await;
-}
+taskyard_testkit::on_both_stores! { chains, fan_and_join, races, groups_while_servers_die }
 
 /// A transaction that adds a task commits after 100,000 later ones are done: its task starts within 200 ms.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_commit_is_not_passed_by() {
-    let cluster = shared();
-    let harness = Harness::postgres(cluster).await;
+    let harness = Harness::on(shared().create_database()).await;
     let (mut client, connection) = tokio_postgres::connect(&harness.database, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let transaction = client.transaction().await.unwrap();

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use taskyard::{TaskFilter, Taskyard};
 use taskyard_faults::tasks::noop;
-use taskyard_testkit::postgres::{Cluster, shared};
+use taskyard_testkit::backend::Backend;
+use taskyard_testkit::postgres::Cluster;
 
 /// Runs the program; `before_adding` runs when it is connected. Returns the ids that it printed, and its output.
 fn run(database: &str, end: &str, runtime: &str, before_adding: impl FnOnce()) -> (HashSet<String>, Output) {
@@ -34,11 +35,12 @@ async fn stored(database: &str) -> HashSet<String> {
     queue.store().list(&filter).await.unwrap().iter().map(|task| task.id.to_string()).collect()
 }
 
-async fn every_end(database: impl Fn() -> String) {
+/// However the program ends.
+async fn all_is_stored(backend: Backend) {
     let later = [("return", "many"), ("return", "one"), ("drop", "many"), ("drop", "one")];
     let aborted = ["add", "tasks", "group", "fan-in", "chain"].map(|call| (call, "many"));
     for (end, runtime) in later.into_iter().chain(aborted) {
-        let database = database();
+        let database = backend.create_database();
         let (ids, output) = run(&database, end, runtime, || {});
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.success(), matches!(end, "return" | "drop"), "{end} {runtime}: {said}");
@@ -48,21 +50,7 @@ async fn every_end(database: impl Fn() -> String) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn all_is_stored_on_sqlite() {
-    let directory = tempfile::tempdir().unwrap();
-    let number = std::sync::atomic::AtomicU32::new(0);
-    every_end(|| {
-        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        directory.path().join(format!("{number}.db")).to_str().unwrap().to_owned()
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn all_is_stored_on_postgresql() {
-    every_end(|| shared().create_database()).await;
-}
+taskyard_testkit::on_both_stores! { all_is_stored }
 
 /// The database becomes unavailable before the additions: each is reported with its kind, within the bound, and none is
 /// stored.

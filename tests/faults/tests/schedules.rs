@@ -13,7 +13,7 @@ use taskyard::{CatchUp, Overlap, RunOutcome, Schedule, TaskId, TaskState, Timest
 use taskyard_core::schedule::rule::Clock;
 use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::work;
-use taskyard_testkit::postgres::shared;
+use taskyard_testkit::backend::Backend;
 
 const WEEKS: u64 = 3;
 const MINUTE: u64 = 60;
@@ -41,7 +41,8 @@ async fn until_decided(harness: &Harness, servers: &mut Vec<ServerProcess>) {
     }
 }
 
-async fn weeks(harness: Harness, seed: u64) {
+async fn weeks(backend: Backend) {
+    let harness = Harness::on(backend.create_database()).await;
     let store = harness.queue.store().clone();
     let real = Timestamp::now();
     let begin: Timestamp = "2026-10-22T12:34:56Z".parse().unwrap();
@@ -54,8 +55,8 @@ async fn weeks(harness: Harness, seed: u64) {
         let schedule = Schedule::new(rule, rule, work(5)).zone(zone).overlap(Overlap::Allow).catch_up(CatchUp::All);
         harness.queue.add_schedule(schedule).await.unwrap();
     }
-    // A small generator: the same sequence for the same seed.
-    let mut state = seed;
+    // A small generator: a sequence for each kind of database.
+    let mut state = if matches!(backend, Backend::Sqlite(_)) { 1_u64 } else { 2 };
     let mut below = |bound: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % bound
@@ -115,12 +116,4 @@ async fn weeks(harness: Harness, seed: u64) {
     assert!(times > 1_000 && kills > 50, "{times} times, {kills} kills in {steps} steps");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn weeks_on_sqlite() {
-    weeks(Harness::sqlite().await, 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn weeks_on_postgresql() {
-    weeks(Harness::postgres(shared()).await, 2).await;
-}
+taskyard_testkit::on_both_stores! { weeks }

@@ -9,11 +9,13 @@ use harness::{Harness, LEASE, SCAN};
 use taskyard::{Error, TaskState};
 use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::abort;
+use taskyard_testkit::backend::Backend;
 use taskyard_testkit::postgres::shared;
 
 /// A server dies with `kill -9` during 10,000 tasks, five times, with at least 30 started bodies each time; all of them
 /// run again within lease + scan while another server lives.
-async fn kill_nine(mut harness: Harness) {
+async fn kill_nine(backend: Backend) {
+    let mut harness = Harness::on(backend.create_database()).await;
     // At 80 at once and 400 ms each, five rounds of the longest length below cannot empty the queue.
     let refs = harness.produce(10_000, |at| if at < 8_500 { 400 } else { 5 + (at as u64 % 20) }).await;
     let mut survivor = harness.start_server();
@@ -56,18 +58,9 @@ async fn kill_nine(mut harness: Harness) {
     assert!(report.runs_repeated >= 150, "{report:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kill_nine_on_sqlite() {
-    kill_nine(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kill_nine_on_postgresql() {
-    kill_nine(Harness::postgres(shared()).await).await;
-}
-
 /// A server is suspended beyond its lease and continued: another one has run its tasks, and its writes change nothing.
-async fn zombie(mut harness: Harness) {
+async fn zombie(backend: Backend) {
+    let mut harness = Harness::on(backend.create_database()).await;
     let refs = harness.produce(60, |_| 1_500).await;
     let zombie = harness.start_server();
     harness.until_in_flight(zombie.id(), 30).await;
@@ -92,18 +85,9 @@ async fn zombie(mut harness: Harness) {
     harness.report(Duration::from_secs(30)).await.assert_clean();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn zombie_on_sqlite() {
-    zombie(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn zombie_on_postgresql() {
-    zombie(Harness::postgres(shared()).await).await;
-}
-
 /// A body that aborts its server each time becomes a dead letter with its reason; its neighbours end done.
-async fn poison(mut harness: Harness) {
+async fn poison(backend: Backend) {
+    let mut harness = Harness::on(backend.create_database()).await;
     let pill = harness.queue.add(abort()).await.unwrap();
     let neighbours = harness.produce(200, |_| 20).await;
     let mut server = harness.start_server();
@@ -135,20 +119,12 @@ async fn poison(mut harness: Harness) {
     drop(server);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn poison_on_sqlite() {
-    poison(Harness::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn poison_on_postgresql() {
-    poison(Harness::postgres(shared()).await).await;
-}
+taskyard_testkit::on_both_stores! { kill_nine, zombie, poison }
 
 /// Two servers share the work; one of them ends gracefully in the middle, which costs no attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_graceful_end_costs_nothing() {
-    let mut harness = Harness::postgres(shared()).await;
+    let mut harness = Harness::on(shared().create_database()).await;
     let refs = harness.produce(2_000, |_| 20).await;
     let (first, _second) = (harness.start_server(), harness.start_server());
     harness.until_in_flight(first.id(), 10).await;

@@ -40,13 +40,23 @@ fn config() -> ServerConfig {
     ServerConfig { lease: Duration::from_secs(6), heartbeat_interval: Duration::from_secs(1), ..quick() }
 }
 
-/// Runs tasks one after the other for this time; each must end soon.
-async fn others_run(world: &World, time: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < time {
-        let task: TaskRef<i64> = world.add("echo", &(1,), |call| call);
-        assert_eq!(within("another task", task.wait()).await.unwrap(), 1);
-    }
+/// Runs a task, which must end soon.
+async fn another_runs(world: &World) {
+    let task: TaskRef<i64> = world.add("echo", &(1,), |call| call);
+    assert_eq!(within("another task", task.wait()).await.unwrap(), 1);
+}
+
+/// Runs tasks one after the other until the server's heartbeats have outlasted a lease that began now.
+async fn others_run_beyond_the_lease(world: &World, server: &TestServer) {
+    let id = server.id();
+    let over = world.store.now().await.unwrap() + config().lease;
+    eventually("a heartbeat after the lease", async || {
+        another_runs(world).await;
+        assert_eq!(server.id(), id, "it kept its lease");
+        let servers = world.store.servers().await.unwrap();
+        servers.iter().any(|row| row.id == id && row.last_heartbeat_at > over)
+    })
+    .await;
 }
 
 /// A body ends its attempt inside a transaction of its own, commits it much later, and continues to report progress.
@@ -55,7 +65,6 @@ async fn a_task_that_is_locked_holds_up_no_other() {
     let world = World::new().await;
     let registry = registry(&world.stage).extend([&NOTES]);
     let server = world.start(registry, config()).await;
-    let id = server.id();
     let notes: TaskRef<i64> = world.add("notes", &(), |call| call);
     world.stage.seen("began", 1).await;
     let (body, connection) = tokio_postgres::connect(world.database.url(), tokio_postgres::NoTls).await.unwrap();
@@ -63,9 +72,7 @@ async fn a_task_that_is_locked_holds_up_no_other() {
     let sql =
         format!("BEGIN; SELECT taskyard.complete_in(t.id, t.token) FROM taskyard.task t WHERE t.id = '{}'", notes.id());
     body.batch_execute(&sql).await.unwrap();
-    // Longer than the lease: heartbeats must continue.
-    others_run(&world, Duration::from_secs(8)).await;
-    assert_eq!(server.id(), id, "it kept its lease");
+    others_run_beyond_the_lease(&world, &server).await;
     body.batch_execute("COMMIT").await.unwrap();
     world.stage.note("go");
     assert_eq!(world.record(&notes).await.state, TaskState::Done);
@@ -84,16 +91,13 @@ async fn a_server_whose_connections_die_silently_comes_back() {
     let store = PostgresStore::connect(&through, Options::default()).await.unwrap();
     let client = Client::new(store.clone(), ClientConfig::default());
     let server = TestServer::start(store, client, registry(&world.stage), config()).await;
-    let id = server.id();
-    others_run(&world, Duration::from_millis(100)).await;
+    another_runs(&world).await;
     // Idle: only the heartbeat sends anything.
     eventually("it beats", || async { proxy.fault(Which::Sent("server_beat"), Fault::BlackHole) == 1 }).await;
-    others_run(&world, Duration::from_secs(8)).await;
-    assert_eq!(server.id(), id, "it kept its lease");
+    others_run_beyond_the_lease(&world, &server).await;
     // All of its connections.
     assert!(proxy.fault(Which::All, Fault::BlackHole) >= 3);
-    others_run(&world, Duration::from_secs(8)).await;
-    assert_eq!(server.id(), id, "it kept its lease");
+    others_run_beyond_the_lease(&world, &server).await;
     server.stop();
     within("the exit", server.wait()).await;
 }

@@ -294,8 +294,8 @@ fn logged() -> String {
 async fn a_body_that_blocks_its_thread_is_named_once() {
     logged();
     let world = World::new().await;
-    let _server = start(&world, 3, |_| {}).await;
-    let tasks: Vec<TaskRef<serde_json::Value>> =
+    let _server = start(&world, 4, |_| {}).await;
+    let mut tasks: Vec<TaskRef<serde_json::Value>> =
         ["stuck", "waits_then_blocks", "stays_stuck"].iter().map(|kind| world.add(kind, &(), |call| call)).collect();
     let named = |task: &TaskRef<serde_json::Value>| {
         let id = task.id().to_string();
@@ -304,7 +304,9 @@ async fn a_body_that_blocks_its_thread_is_named_once() {
     for task in &tasks {
         eventually("it is named", async || named(task) == 1).await;
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Once a later one is named, the others were checked again.
+    tasks.push(world.add("stuck", &(), |call| call));
+    eventually("the later one is named", async || named(&tasks[3]) == 1).await;
     assert!(tasks.iter().all(|task| named(task) == 1), "once for each");
     world.stage.open();
     for task in &tasks {

@@ -161,6 +161,14 @@ impl Two {
         self.world.record(task).await.state
     }
 
+    /// Runs a later task to its end on each kind of thread: an end that was not held back is stored by then.
+    async fn later_tasks_end(&self) {
+        for kind in ["current", "current_blocking"] {
+            let task: TaskRef<serde_json::Value> = self.world.add(kind, &(), |call| call);
+            within("a later task", task.wait()).await.unwrap();
+        }
+    }
+
     /// Whether what the bodies add to holds this task.
     async fn holds(&self, child: TaskId) -> bool {
         self.other.store.present(&[child]).await.unwrap() == [true]
@@ -184,11 +192,11 @@ async fn no_success_is_stored_before_what_its_body_has_added() {
         (kind, child, two.add(kind, child, |call| call))
     });
     two.world.stage.seen("added", OPEN.len()).await;
-    // Much longer than an end takes.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    two.later_tasks_end().await;
     for (kind, _, task) in &tasks {
         assert_eq!(two.state(task).await, TaskState::Doing, "{kind}");
     }
+    eventually("the later tasks have left", async || server.status().tasks_running <= OPEN.len()).await;
     assert_eq!(server.status().tasks_running, OPEN.len());
     drop(blocked);
     for (kind, child, task) in &tasks {
@@ -222,14 +230,7 @@ async fn others_run_while_a_body_waits_for_its_additions() {
     }
     eventually("nothing runs", async || server.status().tasks_running == 0).await;
     // The slots were taken again.
-    let held: Vec<TaskRef<u32>> = (0..3).map(|_| two.world.add("hold", &(), |call| call)).collect();
-    two.world.stage.seen("hold", 1).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(two.world.stage.count("hold"), 1);
-    two.world.stage.open();
-    for task in &held {
-        within("a held one", task.wait()).await.unwrap();
-    }
+    two.world.tasks_run_one_by_one().await;
 }
 
 #[tokio::test]
@@ -291,7 +292,7 @@ async fn a_failure_waits_for_its_additions_for_a_while() {
         let child = TaskId::generate();
         let task = two.add(kind, child, |call| call);
         two.world.stage.seen("added", 1).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        two.later_tasks_end().await;
         assert_eq!(two.state(&task).await, TaskState::Doing, "{kind}");
         drop(blocked);
         assert!(failure(within(kind, task.wait()).await).1.contains(message));

@@ -112,6 +112,14 @@ tasks! { ALL:
         let found = TaskContext::current().is_some_and(|current| current.id() == context.id());
         json((found, context.idempotency_key(), context.attempt()))
     });
+    BESIDE, "beside", Async, |context| now(async move {
+        let stage = stage(&context);
+        let others = stage.count("came") - stage.count("went");
+        stage.note("came");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        stage.note("went");
+        json(others)
+    });
     CURRENT_BLOCKING, "current_blocking", Blocking, |context| {
         json(TaskContext::current().is_some_and(|current| current.id() == context.id()))
     };

@@ -50,6 +50,14 @@ impl World {
         self.client.add_later(options(Call::new(kind, args))).unwrap()
     }
 
+    /// Runs several tasks; fails if one of them began while another ran.
+    pub async fn tasks_run_one_by_one(&self) {
+        let tasks: Vec<TaskRef<usize>> = (0..20).map(|_| self.add("beside", &(), |call| call)).collect();
+        for task in &tasks {
+            assert_eq!(within("one of several", task.wait()).await.unwrap(), 0, "it began beside another");
+        }
+    }
+
     pub async fn record<T>(&self, task: &TaskRef<T>) -> TaskRecord {
         task.record().await.unwrap()
     }

@@ -234,14 +234,19 @@ async fn a_wait_ends_with_an_error_that_does_not_pass() {
             (Duration::from_millis(50), Duration::from_millis(50))
     });
     let task: TaskRef<()> = client.add(Call::new("test::body", &())).await.unwrap();
+    let ended: TaskRef<()> = client.add(Call::new("test::body", &())).await.unwrap();
+    ended.cancel().await.unwrap();
     let wait = tokio::spawn(async move { task.wait().await.unwrap_err() });
     until("it waits", async || client.open_waits() == 1).await;
-    // A table that is missing for a moment does not end the wait.
+    // A table that is missing for a moment does not end the wait. The moment is fixed: that the client has queried
+    // meanwhile does not show.
     let raw = sandbox.raw();
     raw.execute_batch("alter table ty_task rename to away").unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     raw.execute_batch("alter table away rename to ty_task").unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // One query is for both waits.
+    let decided = tokio::time::timeout(Duration::from_secs(60), client.get::<()>(ended.id()).wait()).await;
+    assert!(matches!(decided.expect("it has ended"), Err(Error::TaskCancelled(_))));
     assert!(!wait.is_finished());
     raw.execute_batch("alter table ty_task rename to away").unwrap();
     let error = tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the wait ends").unwrap();

@@ -55,6 +55,7 @@ async fn an_exclusive_lock_of_another_program_is_waited_for() {
     let raw = sandbox.raw();
     raw.execute_batch("begin exclusive").unwrap();
     let start = Instant::now();
+    // Many attempts to begin: how long they go on is what is tested.
     let held = Duration::from_millis(1_500);
     let release = tokio::task::spawn_blocking(move || {
         std::thread::sleep(held);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use orders_example::{PriceList, router};
 use serde_json::{Value, json};
 use taskyard::Taskyard;
+use taskyard_testkit::backend::Backend;
 
 struct Shop {
     base: String,
@@ -49,8 +50,8 @@ impl Shop {
     }
 }
 
-async fn works_over_http(database: &str) {
-    let shop = open(database).await;
+async fn works_over_http(backend: Backend) {
+    let shop = open(&backend.create_database()).await;
     let ids = shop.order(7, 10).await;
     assert_eq!(shop.task(&ids["confirm"]).await["state"], "waiting");
     let halfway = shop.until(&ids["process"], |task| task["progress"]["completed"].as_f64() >= Some(2.0)).await;
@@ -73,13 +74,4 @@ async fn works_over_http(database: &str) {
     shop.server.wait().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn on_sqlite() {
-    let directory = tempfile::tempdir().unwrap();
-    works_over_http(directory.path().join("orders.db").to_str().unwrap()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_postgresql() {
-    works_over_http(&taskyard_testkit::postgres::shared().create_database()).await;
-}
+taskyard_testkit::on_both_stores! { works_over_http }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub const LEASE: Duration = Duration::from_secs(2);
 pub const SCAN: Duration = Duration::from_millis(500);
 
 pub struct Harness {
-    pub directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     pub database: String,
     pub queue: Taskyard,
     ledger: Arc<Ledger>,
@@ -65,19 +65,9 @@ impl Drop for ServerProcess {
 }
 
 impl Harness {
-    pub async fn sqlite() -> Self {
+    /// Opens a queue on this database, with ledgers in a new directory.
+    pub async fn on(database: String) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let database = directory.path().join("queue.db").to_str().unwrap().to_owned();
-        Self::on(directory, database).await
-    }
-
-    pub async fn postgres(cluster: &taskyard_testkit::postgres::Cluster) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let database = cluster.create_database();
-        Self::on(directory, database).await
-    }
-
-    async fn on(directory: tempfile::TempDir, database: String) -> Self {
         let settings = Settings { database: Some(database.clone()), ..Settings::default() };
         let queue = Taskyard::with_settings(settings).await.unwrap();
         let ledger = Arc::new(Ledger::open(directory.path(), "producer").unwrap());
@@ -234,8 +224,4 @@ impl Harness {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-pub fn path_of(harness: &Harness) -> PathBuf {
-    harness.ledgers().to_owned()
 }

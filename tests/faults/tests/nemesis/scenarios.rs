@@ -9,6 +9,7 @@ use taskyard::{Store, TaskFilter, TaskId, TaskState, Taskyard};
 use taskyard_faults::ledger::{Event, Ledger, read_all};
 use taskyard_faults::rng::SeededRng;
 use taskyard_faults::tasks::{spare, work};
+use taskyard_testkit::backend::Backend;
 use taskyard_testkit::postgres::shared;
 
 use crate::checker::check;
@@ -202,11 +203,17 @@ async fn a_restored_dump_runs_what_it_holds() {
 
 /// Two programs, of which one knows tasks that the other does not, serve one queue and are killed in turn: every task
 /// ends done, and none stays parked.
-async fn two_programs_share_a_queue(database: &str) {
+async fn two_programs_share_a_queue(backend: Backend) {
     const TASKS: u64 = 300;
-    let queue = open(database).await;
+    let _turn = Turn::of(match backend {
+        Backend::Sqlite(_) => "sqlite::two_programs_share_a_queue",
+        Backend::Postgres => "postgres::two_programs_share_a_queue",
+    })
+    .await;
+    let database = backend.create_database();
+    let queue = open(&database).await;
     let ledgers = tempfile::tempdir().unwrap();
-    let mut processes = Processes::start(database, ledgers.path(), 1, NOTHING);
+    let mut processes = Processes::start(&database, ledgers.path(), 1, NOTHING);
     let mut rng = SeededRng::new(1);
     for _ in 0..6 {
         for number in 0..TASKS / 6 {
@@ -223,15 +230,4 @@ async fn two_programs_share_a_queue(database: &str) {
     assert_eq!(processes.fallen, Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_programs_share_a_queue_of_postgresql() {
-    let _turn = Turn::of("two_programs_share_a_queue_of_postgresql").await;
-    two_programs_share_a_queue(&shared().create_database()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_programs_share_an_sqlite_file() {
-    let _turn = Turn::of("two_programs_share_an_sqlite_file").await;
-    let directory = tempfile::tempdir().unwrap();
-    two_programs_share_a_queue(directory.path().join("queue.db").to_str().unwrap()).await;
-}
+taskyard_testkit::on_both_stores! { two_programs_share_a_queue }

@@ -15,6 +15,7 @@ use sandbox::{BOUND, Sandbox, until};
 use serde_json::Value;
 use taskyard::store::TestClock;
 use taskyard::{RunOutcome, TaskId, TaskRef, TaskState, Timestamp, id_ranges};
+use taskyard_testkit::backend::Backend;
 
 /// Ten in the evening in Berlin, before the night in which the clocks go forward, so that three o'clock is four hours away.
 const EVENING: &str = "2026-03-28T21:00:00Z";
@@ -178,7 +179,8 @@ async fn there_is_one_report(sandbox: &Sandbox) {
     assert_eq!(sandbox.number("select cents from report"), expected_summary().cents);
 }
 
-async fn a_night(sandbox: Sandbox) {
+async fn a_night(backend: Backend) {
+    let sandbox = Sandbox::new(backend.create_database()).await;
     set_clock(&sandbox, EVENING).await;
     sandbox.post.refuse(NOBODY, "550 5.1.1 no such mailbox", u32::MAX);
     sandbox.post.refuse(BUSY, "451 4.7.1 busy, try again later", 2);
@@ -211,12 +213,4 @@ async fn a_night(sandbox: Sandbox) {
     println!("killed at row {position}; {} mails, {} tasks done", sandbox.post.accepted().len(), done + 8);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn on_sqlite() {
-    a_night(Sandbox::new(None).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_postgresql() {
-    a_night(Sandbox::new(Some(taskyard_testkit::postgres::shared().create_database())).await).await;
-}
+taskyard_testkit::on_both_stores! { a_night }

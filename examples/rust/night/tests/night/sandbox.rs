@@ -24,12 +24,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Creates the directory, with a queue on this database or on an SQLite file of its own.
-    pub async fn new(database: Option<String>) -> Self {
+    /// Creates the directory, with a queue on this database.
+    pub async fn new(database: String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         // Marks the project's root, so that the directories above are not searched.
         std::fs::write(directory.path().join("taskyard.toml"), "").unwrap();
-        let database = database.unwrap_or_else(|| directory.path().join("queue.db").to_str().unwrap().into());
         let queue = Taskyard::connect(&database).await.unwrap();
         Self { directory, database, queue, post: PostOffice::open() }
     }
