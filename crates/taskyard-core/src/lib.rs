@@ -9,6 +9,7 @@ pub mod concurrency_slot;
 pub mod context;
 pub mod error;
 pub mod failpoint;
+mod from_text;
 pub mod graph;
 pub mod id;
 pub mod limits;

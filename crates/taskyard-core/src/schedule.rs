@@ -38,7 +38,7 @@ pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
 words! {
     /// Behaviour of a run that is due while an earlier run of its schedule has not ended.
     #[derive(Default)]
-    Overlap "overlap" {
+    Overlap {
         /// The run is skipped.
         #[default]
         Skip = "skip",
@@ -56,7 +56,7 @@ words! {
 words! {
     /// Behaviour of runs whose time passed while no server was running.
     #[derive(Default)]
-    CatchUp "catch_up" {
+    CatchUp {
         /// Missed runs are not caught up.
         Skip = "skip",
         /// A single run stands for all missed ones.
@@ -69,7 +69,7 @@ words! {
 
 words! {
     /// Outcome of a scheduled time.
-    RunOutcome "outcome" {
+    RunOutcome {
         /// A task was enqueued.
         Enqueued = "enqueued",
         /// The run waits for an earlier run to end.
@@ -83,7 +83,7 @@ words! {
 
 words! {
     /// Behaviour if a schedule of this name exists already.
-    OnConflict "on_conflict" {
+    OnConflict {
         /// Refuse with [`Error::DuplicateSchedule`].
         Refuse = "refuse",
         /// Leave the existing schedule unchanged.
