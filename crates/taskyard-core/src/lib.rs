@@ -7,6 +7,7 @@
 pub mod client;
 pub mod concurrency_slot;
 pub mod context;
+pub mod duration;
 pub mod error;
 pub mod failpoint;
 mod from_text;

@@ -6,7 +6,6 @@
 
 pub mod plan;
 pub mod rule;
-mod span;
 mod template;
 
 use std::time::Duration;

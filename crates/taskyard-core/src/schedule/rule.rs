@@ -14,9 +14,9 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use taskyard_cron::Cron;
 
-pub use super::span::words;
-use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord, span};
-use crate::{Error, Result, Timestamp};
+use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord};
+pub use crate::duration::words;
+use crate::{Error, Result, Timestamp, duration};
 
 /// The rule of a schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,10 +49,10 @@ impl Rule {
             });
         }
         if let Some(delay) = trimmed.strip_prefix("@after ") {
-            return span::parse(delay.trim()).map(Self::After);
+            return duration::parse(delay.trim()).map(Self::After);
         }
         if let Some(interval) = trimmed.strip_prefix("@every ") {
-            let interval = span::parse(interval.trim())?;
+            let interval = duration::parse(interval.trim())?;
             return if interval < INTERVAL_MIN {
                 Err(Error::InvalidSchedule(format!("the shortest interval is {} s", INTERVAL_MIN.as_secs())))
             } else {

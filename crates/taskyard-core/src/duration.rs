@@ -22,7 +22,7 @@ const LONGEST_US: u64 = 100 * 366 * 86_400_000_000;
 ///
 /// # Errors
 /// [`Error::InvalidSchedule`] with the position.
-pub(super) fn parse(text: &str) -> Result<Duration> {
+pub(crate) fn parse(text: &str) -> Result<Duration> {
     let wrong = |rest: &str, why: &str| {
         let at = text.chars().count() - rest.chars().count() + 1;
         Error::InvalidSchedule(format!(
