@@ -4,6 +4,7 @@
 //! every database implements, the [`Client`] that applications add tasks with, and the table of errors ([`Error`]).
 //! Performs no I/O of its own: no SQL, no HTTP, no Python. Start with [`store`], which documents the protocol.
 
+pub mod backoff;
 pub mod client;
 pub mod concurrency_slot;
 pub mod context;
