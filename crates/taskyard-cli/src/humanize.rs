@@ -2,21 +2,9 @@
 
 use std::time::Duration;
 
+pub(crate) use taskyard_core::duration::rounded as span;
 use taskyard_core::store::StoreStatus;
 use taskyard_core::{TaskState, Timestamp};
-
-/// Formats a duration: `850ms`, `4.2s`, `3m 20s`, `5h 12m`, `9d 3h`.
-pub(crate) fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{}ms", duration.as_millis()),
-        1..=9 => format!("{:.1}s", duration.as_secs_f64()),
-        10..=59 => format!("{seconds}s"),
-        60..=3_599 => format!("{}m {}s", seconds / 60, seconds % 60),
-        3_600..=86_399 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
-    }
-}
 
 /// Formats the time between an instant and `now` (of the database's clock): `5.0s ago`, `in 20s`.
 pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
@@ -111,9 +99,6 @@ mod tests {
 
     #[test]
     fn words_for_people() {
-        assert_eq!(span(Duration::from_millis(850)), "850ms");
-        assert_eq!(span(Duration::from_secs(200)), "3m 20s");
-        assert_eq!(span(Duration::from_secs(9 * 86_400 + 3 * 3_600)), "9d 3h");
         assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 1_023, 1_536, 1_048_575].map(size), ["0 B", "1023 B", "1.5 KiB", "1.0 MiB"]);
         let then = Timestamp::from_second(100).unwrap();

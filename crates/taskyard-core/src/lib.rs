@@ -4,11 +4,14 @@
 //! every database implements, the [`Client`] that applications add tasks with, and the table of errors ([`Error`]).
 //! Performs no I/O of its own: no SQL, no HTTP, no Python. Start with [`store`], which documents the protocol.
 
+pub mod backoff;
 pub mod client;
 pub mod concurrency_slot;
 pub mod context;
+pub mod duration;
 pub mod error;
 pub mod failpoint;
+mod from_text;
 pub mod graph;
 pub mod id;
 pub mod limits;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, settings};
+use crate::{Error, Result, duration};
 
 /// Longest period.
 const PER_MAX: Duration = Duration::from_secs(366 * 86_400);
@@ -137,7 +137,7 @@ impl FromStr for Rate {
         if per.ends_with(|last: char| last.is_ascii_digit()) {
             return Err(unclear());
         }
-        Self::new(count, settings::duration(&per).map_err(wrong)?)
+        Self::new(count, duration::parse(&per).map_err(wrong)?)
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backoff::Pauses;
+
 /// Number of retries of a failed task, and the pauses between them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -69,10 +71,13 @@ impl RetryPolicy {
         if refused || failures > self.max_retries {
             return None;
         }
-        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
-        let longest = (self.backoff_ms as f64 * self.factor.powi(exponent)).min(self.cap_ms as f64).max(0.0);
-        let pause = if self.jitter { longest * draw.clamp(0.0, 1.0) } else { longest };
-        Some(Duration::from_secs_f64(pause / 1_000.0))
+        let pauses = Pauses {
+            first: Duration::from_millis(self.backoff_ms),
+            factor: self.factor,
+            longest: Duration::from_millis(self.cap_ms),
+            shares: (if self.jitter { 0.0 } else { 1.0 }, 1.0),
+        };
+        Some(pauses.at(failures.saturating_sub(1), draw.clamp(0.0, 1.0)))
     }
 }
 

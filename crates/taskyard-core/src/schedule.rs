@@ -6,7 +6,6 @@
 
 pub mod plan;
 pub mod rule;
-mod span;
 mod template;
 
 use std::time::Duration;
@@ -38,7 +37,7 @@ pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
 words! {
     /// Behaviour of a run that is due while an earlier run of its schedule has not ended.
     #[derive(Default)]
-    Overlap "overlap" {
+    Overlap {
         /// The run is skipped.
         #[default]
         Skip = "skip",
@@ -56,7 +55,7 @@ words! {
 words! {
     /// Behaviour of runs whose time passed while no server was running.
     #[derive(Default)]
-    CatchUp "catch_up" {
+    CatchUp {
         /// Missed runs are not caught up.
         Skip = "skip",
         /// A single run stands for all missed ones.
@@ -69,7 +68,7 @@ words! {
 
 words! {
     /// Outcome of a scheduled time.
-    RunOutcome "outcome" {
+    RunOutcome {
         /// A task was enqueued.
         Enqueued = "enqueued",
         /// The run waits for an earlier run to end.
@@ -83,7 +82,7 @@ words! {
 
 words! {
     /// Behaviour if a schedule of this name exists already.
-    OnConflict "on_conflict" {
+    OnConflict {
         /// Refuse with [`Error::DuplicateSchedule`].
         Refuse = "refuse",
         /// Leave the existing schedule unchanged.
@@ -157,11 +156,8 @@ impl NewSchedule {
         }
         self.rule = rule.to_string();
         rule::zone(&self.zone)?;
-        let long = Duration::from_secs(100 * 366 * 86_400);
         for (what, duration) in [("catch_up_window", self.catch_up_window), ("jitter", self.jitter)] {
-            if duration > long {
-                return Err(invalid(what, format!("{} s is over a hundred years", duration.as_secs())));
-            }
+            crate::time::check_duration(what, Some(duration))?;
         }
         for (what, at) in [("starts_at", self.starts_at), ("ends_at", self.ends_at)] {
             at.map_or(Ok(()), |at| crate::time::check_instant(what, at))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::queue_order::{self, OrderWord, QueueOrder};
 use crate::redact::redact;
 use crate::store::Retention;
-use crate::{Error, Limits, Namespace, Result};
+use crate::{Error, Limits, Namespace, Result, duration};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -209,7 +209,7 @@ pub const SETTINGS: &[Setting] = &[
         put(&mut s.server_name, Some(v.to_owned()))
     }),
     row("worker_idle_timeout", "QUEUE_WORKER_IDLE_TIMEOUT", "60", "seconds until an idle worker ends", |s, v| {
-        put(&mut s.worker_idle_timeout, duration(v)?)
+        put(&mut s.worker_idle_timeout, duration::parse(v)?)
     }),
     row(
         "polling_interval",
@@ -226,7 +226,7 @@ pub const SETTINGS: &[Setting] = &[
         |s, v| put(&mut s.fallback_polling_interval, interval(v)?),
     ),
     row("task_timeout", "QUEUE_TASK_TIMEOUT", "300", "seconds one attempt may take (0 = no limit)", |s, v| {
-        put(&mut s.task_timeout, Some(duration(v)?).filter(|timeout| !timeout.is_zero()))
+        put(&mut s.task_timeout, Some(duration::parse(v)?).filter(|timeout| !timeout.is_zero()))
     }),
     row("max_retries", "QUEUE_MAX_RETRIES", "3", "retries after the first failure", |s, v| {
         put(&mut s.max_retries, u32::try_from(count(v, 0, 1_000_000)?).unwrap_or(u32::MAX))
@@ -247,31 +247,31 @@ pub const SETTINGS: &[Setting] = &[
         put(&mut s.rescue_interval, interval(v)?)
     }),
     row("shutdown_grace", "TASKYARD_SHUTDOWN_GRACE", "25", "seconds that running tasks get at a shutdown", |s, v| {
-        put(&mut s.shutdown_grace, duration(v)?)
+        put(&mut s.shutdown_grace, duration::parse(v)?)
     }),
     row(
         "cancel_grace",
         "TASKYARD_CANCEL_GRACE",
         "30",
         "seconds that a body may ignore its cancellation before its thread or process is abandoned",
-        |s, v| put(&mut s.cancel_grace, duration(v)?),
+        |s, v| put(&mut s.cancel_grace, duration::parse(v)?),
     ),
     row(
         "timeout_grace",
         "TASKYARD_TIMEOUT_GRACE",
         "2",
         "seconds that a body may go on after its time limit before its thread or process is abandoned",
-        |s, v| put(&mut s.timeout_grace, duration(v)?),
+        |s, v| put(&mut s.timeout_grace, duration::parse(v)?),
     ),
     row("retention_done", "TASKYARD_RETENTION_DONE", "7d", "how long done tasks are kept", |s, v| {
-        put(&mut s.retention.done, duration(v)?)
+        put(&mut s.retention.done, duration::parse(v)?)
     }),
     row(
         "retention_failed",
         "TASKYARD_RETENTION_FAILED",
         "30d",
         "how long failed, cancelled and stopped tasks are kept",
-        |s, v| put(&mut s.retention.failed, duration(v)?),
+        |s, v| put(&mut s.retention.failed, duration::parse(v)?),
     ),
     row(
         "retention_done_count",
@@ -298,7 +298,7 @@ pub const SETTINGS: &[Setting] = &[
         "TASKYARD_UNHEALTHY_AGE",
         "5m",
         "`queue status` fails if a task has been runnable for longer",
-        |s, v| put(&mut s.unhealthy_age, duration(v)?),
+        |s, v| put(&mut s.unhealthy_age, duration::parse(v)?),
     ),
     row("arguments_bytes_max", "TASKYARD_ARGUMENTS_BYTES_MAX", "1048576", "largest arguments", |s, v| {
         put(&mut s.limits.arguments_bytes_max, count(v, 1, 1 << 28)?)
@@ -503,31 +503,9 @@ fn channel(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses a duration such as `30` (seconds), `1.5`, `250ms`, `30s`, `5m`, `2h` or `7d`.
-///
-/// # Errors
-/// A description of what would be valid.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration: write seconds (30, 1.5) or a number with ms, s, m, h or d");
-    let at = text.find(|char: char| !(char.is_ascii_digit() || char == '.')).unwrap_or(text.len());
-    let number: f64 = text[..at].parse().map_err(|_| wrong())?;
-    let unit = match text[at..].trim() {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        _ => return Err(wrong()),
-    };
-    Duration::try_from_secs_f64(number * unit)
-        .ok()
-        .filter(|duration| duration.as_secs() <= 100 * 366 * 86_400)
-        .ok_or_else(|| format!("`{text}` is over a hundred years"))
-}
-
 /// Parses the interval of a repeated action: zero would spin.
 fn interval(text: &str) -> Result<Duration, String> {
-    let duration = duration(text)?;
+    let duration = duration::parse(text)?;
     if duration < Duration::from_millis(10) { Err(format!("`{text}` is under 10 ms")) } else { Ok(duration) }
 }
 

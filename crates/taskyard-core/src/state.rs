@@ -18,7 +18,7 @@ use crate::words::words;
 words! {
     /// The state of a task.
     #[derive(PartialOrd, Ord)]
-    TaskState "state" {
+    TaskState {
         /// Not runnable yet, for a [`WaitReason`].
         Waiting = "waiting",
         /// Runnable now.
@@ -47,7 +47,7 @@ impl TaskState {
 words! {
     /// Why a task is [`TaskState::Waiting`]. A task has one reason at a time; unfinished parents take precedence over
     /// the time.
-    WaitReason "reason to wait" {
+    WaitReason {
         /// A parent is unfinished.
         Parents = "parent unfinished",
         /// Start time is in the future.
@@ -64,7 +64,7 @@ words! {
 words! {
     /// Behaviour of a child whose parent fails or is cancelled for good.
     #[derive(Default)]
-    OnParentFailure "on_parent_failure" {
+    OnParentFailure {
         /// Ends with the parent: failed under a failed one, cancelled under a cancelled one.
         #[default]
         Fail = "fail",
@@ -78,7 +78,7 @@ words! {
 words! {
     /// The language a task is written in. A server claims only tasks of its own runtimes.
     #[derive(Default)]
-    Runtime "runtime" {
+    Runtime {
         /// A Rust function in a server's own process.
         #[default]
         Rust = "rust",

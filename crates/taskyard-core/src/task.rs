@@ -324,7 +324,7 @@ fn optional_bytes_as_json<S: serde::Serializer>(bytes: &Option<Vec<u8>>, seriali
 
 words! {
     /// Outcome of an attempt.
-    AttemptOutcome "outcome" {
+    AttemptOutcome {
         /// The attempt is running.
         Doing = "doing",
         /// The body returned.

@@ -30,16 +30,13 @@ pub(crate) fn check_instant(what: &'static str, at: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// A hundred years: a longer duration is a mistake in the unit, and would exceed the databases' range of instants.
-const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
-
 /// Refuses a duration of more than a hundred years.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] that names `what`.
 pub(crate) fn check_duration(what: &'static str, duration: Option<Duration>) -> Result<()> {
     match duration {
-        Some(duration) if duration > DURATION_MAX => {
+        Some(duration) if duration > crate::duration::MAX => {
             Err(Error::InvalidArgument { what, why: format!("{} s is over a hundred years", duration.as_secs()) })
         }
         _ => Ok(()),

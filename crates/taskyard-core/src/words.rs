@@ -1,9 +1,9 @@
 //! Enumerations with a readable text and a stored number for each variant.
 
-/// Defines an enumeration. serde uses the names of the variants, users read and write their texts, and both databases
-/// store their numbers.
+/// Defines an enumeration. serde uses the names of the variants, users read and write their texts (`from_text` parses
+/// them), and both databases store their numbers.
 macro_rules! words {
-    ($(#[$about:meta])* $name:ident $what:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -35,17 +35,6 @@ macro_rules! words {
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::Error;
-
-            fn from_str(text: &str) -> $crate::Result<Self> {
-                Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| $crate::Error::InvalidArgument {
-                    what: $what,
-                    why: format!("`{}` is not one of {}", text.escape_debug(), [$($text),+].join(", ")),
-                })
             }
         }
     };

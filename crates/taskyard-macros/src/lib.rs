@@ -3,6 +3,7 @@
 //! This crate handles only syntax. Tasks are defined in `taskyard-core` and run by `taskyard-server`. The expansion
 //! refers to nothing except `::taskyard::__private`.
 
+mod duration;
 mod local;
 mod options;
 mod parameter;
@@ -31,8 +32,8 @@ use proc_macro::TokenStream;
 ///   runtime of its own, which ends when it is idle, together with everything that was opened or spawned there;
 /// - if it is not `async`, or is declared `#[task(blocking)]`, on a thread of its own.
 ///
-/// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `retry_if = FUNCTION`, `timeout = "30s"` (`ms`, `s`,
-/// `m`, `h`; `"0s"` = no limit; or a `Duration`), `name = "Send a mail"`, `tag = "mail"` (may be repeated),
+/// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `retry_if = FUNCTION`, `timeout = "30s"` (also
+/// `"1h30m"`, with the units `w`, `d`, `h`, `m`, `s` and `ms`; `"0s"` = no limit; or a `Duration`), `name = "Send a mail"`, `tag = "mail"` (may be repeated),
 /// `kind = "mail.send"` (instead of the path), `aliases = ["old::path"]` (kinds of stored calls that the function runs
 /// as well, after it was renamed or moved), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`. A value
 /// may be a constant or any other expression: `queue = QUEUE`, `max_retries = 2 * RETRIES`.

@@ -12,6 +12,8 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, Ident, Lit, LitStr, Path, Token, UnOp};
 
+use crate::duration;
+
 /// The known options, with an example of each.
 const OPTIONS: [(&str, &str); 14] = [
     ("queue", "queue = \"mail\""),
@@ -144,8 +146,11 @@ impl Options {
             },
             "timeout" => match literal(&value) {
                 Some(Lit::Str(text)) => {
-                    let millis = millis(text)?;
-                    quote!(.timeout(::core::time::Duration::from_millis(#millis)))
+                    let Some(micros) = duration::micros(&text.value()) else {
+                        let why = "`timeout` takes a number with its unit: \"250ms\", \"30s\", \"5m\" or \"2h\"";
+                        return Err(Error::new(text.span(), why));
+                    };
+                    quote!(.timeout(::core::time::Duration::from_micros(#micros)))
                 }
                 Some(_) => {
                     return wrong(
@@ -220,25 +225,6 @@ fn check_name(option: &str, name: &LitStr) -> syn::Result<()> {
         return Ok(());
     };
     Err(Error::new(name.span(), why))
-}
-
-/// Parses `"250ms"`, `"30s"`, `"5m"` or `"2h"`, and returns milliseconds.
-fn millis(text: &LitStr) -> syn::Result<u64> {
-    let value = text.value();
-    let digits = value.chars().take_while(char::is_ascii_digit).count();
-    let unit = match &value[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    match value[..digits].parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-        Some(millis) if unit > 0 => Ok(millis),
-        _ => {
-            Err(Error::new(text.span(), "`timeout` takes a number with its unit: \"250ms\", \"30s\", \"5m\" or \"2h\""))
-        }
-    }
 }
 
 /// Returns the message for an unknown option.

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskyard_core::Result;
+use taskyard_core::backoff::AWAY;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -19,7 +20,7 @@ use tokio_postgres::types::Type;
 
 use crate::address::Address;
 use crate::inner::Inner;
-use crate::pool::{Role, backoff};
+use crate::pool::Role;
 use crate::{connect, notify};
 
 const PROBE_EACH: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
         let mut claims = store.claims.subscribe();
         let opened = open(&address).await;
         drop(store);
-        let mut pause = backoff(failures);
+        let mut pause = AWAY.draw(failures);
         let mut why = "the connection ended".to_owned();
         match opened {
             Ok((client, notified, probe)) => {

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use taskyard_core::backoff::{CONNECT, RERUN};
 use taskyard_core::{Error, Result};
 use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -64,7 +65,6 @@ impl Role {
 
 /// Maximum number of times a statement is run again after a deadlock or a serialization failure.
 const RERUNS_MAX: u32 = 8;
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// The server ends a transaction whose client has been silent for this long: the client's host may have vanished.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
@@ -123,8 +123,8 @@ impl Slot {
                 Ok(client)
             }
             Err(error) => {
+                opening.not_before = Some(Instant::now() + CONNECT.draw(opening.failures));
                 opening.failures = opening.failures.saturating_add(1);
-                opening.not_before = Some(Instant::now() + backoff(opening.failures));
                 Err(error)
             }
         }
@@ -137,15 +137,6 @@ impl Slot {
             *known = None;
         }
     }
-}
-
-pub(crate) fn backoff(failures: u32) -> Duration {
-    let longest = (Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(10))).min(BACKOFF_MAX);
-    longest.mul_f64(rand::random_range(0.5..1.0))
-}
-
-async fn rerun_pause(rerun: u32) {
-    sleep(Duration::from_millis(2_u64.pow(rerun.min(6))).mul_f64(rand::random_range(0.5..1.5))).await;
 }
 
 /// Runs a statement and returns its rows. The statement `behind` is sent with it and run by the server right after it,
@@ -306,8 +297,8 @@ impl Pool {
             match answer {
                 Ok(rows) => return Ok(rows),
                 Err(error) if failure::may_rerun(&error) && reruns < RERUNS_MAX => {
+                    sleep(RERUN.draw(reruns)).await;
                     reruns += 1;
-                    rerun_pause(reruns).await;
                 }
                 Err(error) if failure::wants_another(&error) => {
                     slot.forget(&client);

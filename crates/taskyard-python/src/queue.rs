@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use taskyard::{Store, Taskyard};
 use taskyard_cli::project_context::ProjectContext;
+use taskyard_core::backoff::{Backoff, READ};
 use taskyard_core::client::{ClientRequest, Draft};
 use taskyard_core::store::TestClock;
 use taskyard_core::task::NewTask;
@@ -25,8 +26,6 @@ use crate::question::question;
 use crate::reply::{Addition, Answer, Cell, Question, Reply};
 use crate::{errors, runtime, stored};
 
-/// Maximum pause between two attempts to open an unavailable database.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Maximum time for which additions that exceed the limit wait for the database to open.
 const OPEN_MAX: Duration = Duration::from_secs(5);
 /// Maximum time for closing the database.
@@ -148,7 +147,7 @@ impl Inner {
     }
 
     async fn open(self: Arc<Self>) {
-        let mut pause = Duration::from_millis(50);
+        let mut backoff = Backoff::new(READ);
         let opened = loop {
             match self.place.prepare() {
                 Err(error) => break Err(error),
@@ -163,8 +162,7 @@ impl Inner {
                     opened => break opened,
                 },
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            backoff.pause().await;
         };
         let opened = opened.map(|store| Taskyard::on(store, self.place.settings.clone()).keys(self.place.keys.clone()));
         // The queued actions run before any later ones, because the lock is held.

@@ -118,13 +118,13 @@ impl Default for Held {
 impl Held {
     fn take(&mut self, refused: Vec<Ended>) {
         if self.ends.is_empty() && !refused.is_empty() {
-            self.due = Instant::now() + self.backoff.next();
+            self.due = Instant::now() + self.backoff.next_pause();
         }
         self.ends.extend(refused);
     }
 
     fn pause(&mut self, hurry: bool) {
-        let pause = self.backoff.next();
+        let pause = self.backoff.next_pause();
         self.due = Instant::now() + if hurry { pause.min(HURRY) } else { pause };
     }
 

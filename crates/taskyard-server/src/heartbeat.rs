@@ -90,7 +90,7 @@ async fn beat_on(state: &State) {
                 if backoff.tries() % 5 == 0 {
                     tracing::warn!(%error, "a heartbeat failed; trying again");
                 }
-                next = backoff.next().min(config.heartbeat_interval);
+                next = backoff.next_pause().min(config.heartbeat_interval);
             }
         }
     }

@@ -15,7 +15,6 @@
 //! Read [`Server`] for the life cycle, `executor` for how bodies run, and `completer` for how outcomes are written.
 
 mod attempt;
-mod backoff;
 mod batch_queue;
 mod bisect;
 pub mod children;
@@ -54,3 +53,4 @@ pub use server::{ExitReason, Server, ServerExit, ServerHandle, ServerStatus};
 pub use task_context::{Cursor, Ranges, TaskContext, block_on};
 pub use task_def::{AsyncBody, LocalBody, Run, StateType, TaskDef};
 pub use task_error::{BodyResult, TaskError, TaskFailure};
+use taskyard_core::backoff;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::{Store, TaskState};
+use taskyard_core::duration;
 use taskyard_core::namespace::kind_in;
-use taskyard_core::settings::{Settings, duration};
+use taskyard_core::settings::Settings;
 use taskyard_core::store::TaskFilter;
 
 use crate::failure::Failure;
@@ -61,9 +62,9 @@ pub(crate) fn priority(text: &str) -> Result<i32, String> {
     text.parse().map_err(|_| format!("expected a whole number from {} to {}", i32::MIN, i32::MAX))
 }
 
-/// Parses the value of a flag that takes a duration: `30` (seconds), `250ms`, `5m`, `2h`, `7d`.
+/// Parses the value of a flag that takes a duration: `30` (seconds), `250ms`, `1h30m`, `7d`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
-    duration(text)
+    duration::parse(text)
 }
 
 /// Returns the instant this long ago by the database's clock; `None` without an age, or for an instant out of range.

@@ -18,12 +18,11 @@ use tokio::sync::oneshot;
 
 use super::insert_batcher::{Ticket, Verb};
 use super::{Client, SHUT_DOWN, refused};
+use crate::backoff::{Backoff, READ};
 use crate::store::{Added, ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
 use crate::{Error, Result, TaskId, TaskState, Timestamp, WaitReason};
 
-/// Maximum pause between two attempts while the database is unreachable.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Maximum time for reading the state that a timeout error reports.
 const STATE_MAX: Duration = Duration::from_millis(500);
 
@@ -261,15 +260,14 @@ impl<T> TaskRef<T> {
 
     /// Returns the id once the task is known to exist, however long the database is unreachable.
     async fn present(&self) -> Result<TaskId> {
-        let mut pause = Duration::from_millis(50);
+        let mut backoff = Backoff::new(READ);
         loop {
             match self.client.open_store()?.present(&[self.id]).await {
                 Ok(present) if present == [true] => return Ok(self.id),
                 Ok(_) => return Err(Error::NotFound(self.id)),
                 Err(error) if error.is_transient() => {
                     tracing::debug!(%error, task = %self.id, "cannot look for a task; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    backoff.pause().await;
                 }
                 Err(error) => return Err(error),
             }

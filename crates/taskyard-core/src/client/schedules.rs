@@ -11,7 +11,7 @@ use crate::schedule::plan::{plan, plan_manual};
 use crate::schedule::{CatchUp, DueSchedule, NewSchedule, OnConflict, Overlap, ScheduleRecord, ScheduleRun, rule};
 use crate::store::SchedulePut;
 use crate::task::NewTask;
-use crate::{Error, Result, TaskId, Timestamp};
+use crate::{Error, Result, TaskId, Timestamp, duration};
 
 /// Maximum number of attempts to write on the version just read, while others change the row.
 const TRIES_MAX: usize = 20;
@@ -47,7 +47,7 @@ impl<T> Schedule<T> {
 
     /// Creates a schedule that runs at a fixed interval.
     pub fn every(name: impl Into<String>, interval: Duration, call: Call<T>) -> Self {
-        Self::new(name, format!("@every {}", rule::words(interval)), call)
+        Self::new(name, format!("@every {}", duration::exact(interval)), call)
     }
 
     /// Creates a schedule that runs once, at an instant.
@@ -58,7 +58,7 @@ impl<T> Schedule<T> {
     /// Creates a schedule that runs once, this long after it was first added. Adding it again, in this process or
     /// another, neither repeats nor delays the run.
     pub fn after(name: impl Into<String>, delay: Duration, call: Call<T>) -> Self {
-        Self::new(name, format!("@after {}", rule::words(delay)), call)
+        Self::new(name, format!("@after {}", duration::exact(delay)), call)
     }
 
     /// Sets the time zone of a cron rule (default `UTC`).

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::guard::guarded;
 use super::{ClientConfig, SHUT_DOWN};
+use crate::backoff::{Backoff, READ};
 use crate::store::{Final, Store};
 use crate::{Error, Result, TaskId};
 
@@ -144,7 +145,7 @@ impl Waiter {
     /// Queries until no wait is left.
     async fn run(&self) {
         let mut finished = self.store.notifications().finished.listen();
-        let mut pause = Duration::from_millis(50);
+        let mut backoff = Backoff::new(READ);
         let mut checked = tokio::time::Instant::now();
         // When queries first met an error that is not transient.
         let mut refused: Option<tokio::time::Instant> = None;
@@ -180,12 +181,11 @@ impl Waiter {
                     let since = *refused.get_or_insert(looked);
                     self.look_apart(&ids, looked.duration_since(since) >= REFUSED_MAX).await;
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
+                backoff.pause().await;
                 finished = self.store.notifications().finished.listen();
                 continue;
             }
-            pause = Duration::from_millis(50);
+            backoff = Backoff::new(READ);
             if all {
                 refused = None;
             }

@@ -14,9 +14,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use taskyard_cron::Cron;
 
-pub use super::span::words;
-use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord, span};
-use crate::{Error, Result, Timestamp};
+use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord};
+use crate::{Error, Result, Timestamp, duration};
 
 /// The rule of a schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,10 +48,10 @@ impl Rule {
             });
         }
         if let Some(delay) = trimmed.strip_prefix("@after ") {
-            return span::parse(delay.trim()).map(Self::After);
+            return duration::parse_exact(delay.trim()).map(Self::After).map_err(Error::InvalidSchedule);
         }
         if let Some(interval) = trimmed.strip_prefix("@every ") {
-            let interval = span::parse(interval.trim())?;
+            let interval = duration::parse_exact(interval.trim()).map_err(Error::InvalidSchedule)?;
             return if interval < INTERVAL_MIN {
                 Err(Error::InvalidSchedule(format!("the shortest interval is {} s", INTERVAL_MIN.as_secs())))
             } else {
@@ -97,9 +96,9 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cron(cron) => cron.fmt(f),
-            Self::Every(interval) => write!(f, "@every {}", words(*interval)),
+            Self::Every(interval) => write!(f, "@every {}", duration::exact(*interval)),
             Self::At(at) => write!(f, "@at {at}"),
-            Self::After(delay) => write!(f, "@after {}", words(*delay)),
+            Self::After(delay) => write!(f, "@after {}", duration::exact(*delay)),
             Self::Reboot => f.write_str("@reboot"),
         }
     }

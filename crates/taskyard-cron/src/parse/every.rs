@@ -1,4 +1,7 @@
-//! The interval of `@every`.
+//! The interval of `@every`: hours, minutes and seconds.
+//!
+//! Taskyard's schedules read theirs with `taskyard_core::duration`, which this crate, used alone, cannot depend on. What
+//! both read has the same value, which a test there checks.
 
 use std::ops::Range;
 use std::time::Duration;

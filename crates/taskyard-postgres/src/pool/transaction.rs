@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use taskyard_core::backoff::RERUN;
 use taskyard_core::failpoint;
 use taskyard_core::{Error, Result};
 use tokio::sync::RwLockWriteGuard;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 
-use super::{Connection, Params, RERUNS_MAX, Slot, rerun_pause};
+use super::{Connection, Params, RERUNS_MAX, Slot};
 use crate::address::Address;
 use crate::{connect, failure};
 
@@ -109,8 +110,8 @@ where
         match run().await {
             Ok(value) => return Ok(value),
             Err(interrupted) if interrupted.rerun && reruns < RERUNS_MAX && began.elapsed() < RERUN_WITHIN => {
+                sleep(RERUN.draw(reruns)).await;
                 reruns += 1;
-                rerun_pause(reruns).await;
             }
             Err(interrupted) => return Err(interrupted.error),
         }

@@ -2,7 +2,9 @@
 //! needed.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use taskyard_core::backoff::CHILD;
 
 use super::capability_cache::CapabilityCache;
 use super::child::{Assignment, Child, Recall};
@@ -10,9 +12,6 @@ use super::frame::ToChild;
 use super::hook_delivery::HookDelivery;
 use crate::attempt::{Attempt, Interrupt};
 use crate::executor::Queued;
-
-/// Maximum pause before another start is tried.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Queue and children of one executor.
 #[derive(Default)]
@@ -132,9 +131,8 @@ impl ChildPool {
 
     /// Notes that a child failed to start, and delays the next start.
     pub fn start_failed(&mut self, now: Instant) {
+        self.not_before = Some(now + CHILD.draw(self.failures));
         self.failures = self.failures.saturating_add(1);
-        let pause = Duration::from_millis(100) * 2_u32.saturating_pow(self.failures.min(10));
-        self.not_before = Some(now + pause.min(PAUSE_MAX));
         if self.is_broken() {
             self.hook_delivery.broken();
         }

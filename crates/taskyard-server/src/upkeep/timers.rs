@@ -67,7 +67,7 @@ pub(super) async fn promote(state: &State) {
                 if backoff.tries() % 10 == 0 {
                     tracing::warn!(%error, "cannot look for due tasks; trying again");
                 }
-                backoff.next()
+                backoff.next_pause()
             }
         };
         let _ = exhaust("settle", || state.store.settle()).await;

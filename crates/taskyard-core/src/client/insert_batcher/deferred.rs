@@ -11,10 +11,8 @@ use std::collections::BTreeMap;
 
 use super::write::{APART_WAIT, Batch, Group, Tried};
 use super::*;
+use crate::backoff::{ASIDE, Backoff};
 
-/// Pauses between two rounds; doubled while nothing is written.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Maximum time that one round may divide groups.
 const ROUND_MAX: Duration = Duration::from_millis(250);
 
@@ -60,9 +58,9 @@ pub(super) struct Deferred {
     /// Parents and queues that are probably locked: groups that name them are not tried together with others.
     parents: HashSet<TaskId>,
     queues: HashSet<String>,
-    /// When the next round is due, and the pause before the one after it.
+    /// When the next round is due, and the pauses between rounds while nothing is written.
     next: Option<Instant>,
-    pause: Duration,
+    backoff: Backoff,
     /// Position at which the next round begins.
     resume: CallOrder,
 }
@@ -107,8 +105,8 @@ impl Deferred {
         group.call_order = Some(call_order);
         self.items.insert(call_order, Item::Group { tasks, group });
         if self.next.is_none() {
-            self.pause = PAUSE_MIN;
-            self.next = Some(Instant::now() + PAUSE_MIN);
+            self.backoff = Backoff::new(ASIDE);
+            self.next = Some(Instant::now() + self.backoff.next_pause());
         }
     }
 
@@ -219,11 +217,13 @@ impl Writer {
             self.shared.lock().withdrawn.clear();
         }
         let left = self.deferred.groups();
-        self.deferred.pause =
-            if left < had { PAUSE_MIN } else { (self.deferred.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) };
+        if left < had {
+            self.deferred.backoff = Backoff::new(ASIDE);
+        }
+        let pause = self.deferred.backoff.next_pause();
         self.count_aside();
         self.follow_aside().await;
-        self.deferred.next = (!self.deferred.is_empty()).then(|| Instant::now() + self.deferred.pause);
+        self.deferred.next = (!self.deferred.is_empty()).then(|| Instant::now() + pause);
     }
 
     /// Carries out control calls and flushes that do not wait for anything any more.

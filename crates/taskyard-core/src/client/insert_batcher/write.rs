@@ -10,10 +10,9 @@ use std::ops::Range;
 use super::deferred::{CallOrder, Claims, is_plain};
 use super::*;
 use crate::AdditionId;
+use crate::backoff::Backoff;
 use crate::store::AddRequest;
 
-/// Maximum pause between two attempts while the database is unreachable.
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Lock timeout of the first attempt to write a batch, and of an attempt that is known to meet a lock.
 const FIRST_WAIT: Duration = Duration::from_millis(600);
 pub(super) const APART_WAIT: Duration = Duration::from_millis(10);
@@ -421,7 +420,7 @@ impl Write<'_> {
         mut addition: AdditionId,
         mut error: Option<Error>,
     ) -> Result<Vec<Added>, Unwritten> {
-        let mut pause = Pause::default();
+        let mut backoff = Backoff::default();
         let mut answers: HashMap<TaskId, Added> = HashMap::with_capacity(batch.len());
         let mut left: Vec<NewTask> = batch.to_vec();
         loop {
@@ -438,7 +437,7 @@ impl Write<'_> {
                     stored
                 }
                 Err(again) if again.is_transient() => {
-                    self.pause(&again, batch, &mut pause).await?;
+                    self.pause(&again, batch, &mut backoff).await?;
                     // This was the reason why the attempt failed.
                     error = None;
                     continue;
@@ -472,7 +471,7 @@ impl Write<'_> {
                 match self.trial().await {
                     Ok(()) if left.len() == batch.len() => return Err(Unwritten::Failed(failure)),
                     Ok(()) => return Err(Unwritten::Partly(failure)),
-                    Err(away) => self.pause(&away, batch, &mut pause).await?,
+                    Err(away) => self.pause(&away, batch, &mut backoff).await?,
                 }
             }
             let request = AddRequest::new(&left);
@@ -484,7 +483,7 @@ impl Write<'_> {
                     return Ok(batch.iter().map(|task| answers[&task.id]).collect());
                 }
                 Err(Error::Locked(_)) if answers.is_empty() => return Err(Unwritten::Locked),
-                Err(locked @ Error::Locked(_)) => self.pause(&locked, batch, &mut pause).await?,
+                Err(locked @ Error::Locked(_)) => self.pause(&locked, batch, &mut backoff).await?,
                 Err(again) if again.is_transient() => error = Some(again),
                 Err(refusal) => return Err(Unwritten::Refused(refusal)),
             }
@@ -514,7 +513,7 @@ impl Write<'_> {
     ///
     /// # Errors
     /// `error` as a refusal, if the client is closed meanwhile.
-    async fn pause(&self, error: &Error, batch: &[NewTask], pause: &mut Pause) -> Result<(), Unwritten> {
+    async fn pause(&self, error: &Error, batch: &[NewTask], backoff: &mut Backoff) -> Result<(), Unwritten> {
         let (is_news, given_up) = {
             let mut waiting = self.shared.lock();
             (waiting.away.replace(error.to_string()).is_none(), waiting.given_up)
@@ -527,7 +526,7 @@ impl Write<'_> {
             tracing::warn!(%error, waiting = batch.len(), "the database cannot be reached; additions wait in memory");
         }
         tokio::select! {
-            () = tokio::time::sleep(pause.next()) => Ok(()),
+            () = backoff.pause() => Ok(()),
             () = self.shared.lost.notified() => Err(give_up(batch, error)),
         }
     }
@@ -536,21 +535,4 @@ impl Write<'_> {
 fn give_up(batch: &[NewTask], error: &Error) -> Unwritten {
     shutdown::name(batch, "may be lost: whether it was written is not known at the shutdown", error);
     Unwritten::Refused(error.clone())
-}
-
-/// The pauses between two attempts while the database is unreachable; doubled each time.
-struct Pause(Duration);
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self(Duration::from_millis(50))
-    }
-}
-
-impl Pause {
-    fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(BACKOFF_MAX);
-        pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
-    }
 }

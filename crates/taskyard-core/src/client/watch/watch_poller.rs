@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::event::{Event, EventKind};
 use super::event_sequencer::EventSequencer;
+use crate::backoff::READ;
 use crate::client::guard::guarded;
 use crate::notifications::Listener;
 use crate::store::{SnapshotRequest, Store, TaskSnapshot};
@@ -273,7 +274,7 @@ impl WatchPoller {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot read watched tasks; trying again");
-                    pause = (pause * 2).min(Duration::from_secs(2));
+                    pause = (pause * 2).min(READ.longest);
                     tokio::time::sleep(pause).await;
                     due = Instant::now();
                     finished = self.source.finished();

@@ -40,7 +40,7 @@ impl Refused {
         if refusal.backoff.tries().is_multiple_of(10) {
             tracing::error!(schedule = name, %error, "the database refuses the due tasks of this schedule; trying again");
         }
-        refusal.until = now + refusal.backoff.next();
+        refusal.until = now + refusal.backoff.next_pause();
     }
 
     /// Removes a schedule whose decision was stored, or that was set aside.
