@@ -7,7 +7,9 @@ mod additions;
 mod ended;
 mod failure_log;
 mod live;
+pub(crate) mod parked_reason;
 mod resolve;
+pub(crate) mod task_error;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -26,9 +28,11 @@ pub(crate) use failure_log::{FailureLog, ParkedLog};
 pub(crate) use live::Live;
 pub(crate) use resolve::{End, resolve_outcome};
 
-use crate::lock::lock;
-use crate::run_context::RunContext;
-use crate::{TaskContext, TaskError, panics, task_context};
+use crate::execute::run_context::RunContext;
+use crate::primitives::lock::lock;
+use crate::primitives::panics;
+use crate::task::context;
+use crate::{TaskContext, TaskError};
 
 /// Why a running attempt is to end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +171,7 @@ impl Attempt {
 
     /// Runs a piece of the body inside its span and as [`TaskContext::current`]. A panic is returned as a failure.
     pub fn run<T>(self: &Arc<Self>, piece: impl FnOnce() -> T) -> Result<T, Failure> {
-        let _entered = task_context::enter(&TaskContext(self.clone()));
+        let _entered = context::enter(&TaskContext(self.clone()));
         let _span = self.span.get_or_init(|| self.open_span()).enter();
         panics::catch(piece)
     }

@@ -3,6 +3,9 @@
 //! Reading names, environment variables and files is up to the caller. Every loop reads the settings anew on each turn,
 //! so a change takes effect at once.
 
+mod child_command;
+mod embedded;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +13,8 @@ use taskyard_core::store::Retention;
 use taskyard_core::{Error, Limits, QueueOrder, Result, queue_order};
 use tokio::sync::watch;
 
-use crate::children::ChildCommand;
+pub use child_command::ChildCommand;
+pub use embedded::Embedded;
 
 /// The settings of a server.
 #[derive(Clone, Debug, PartialEq)]

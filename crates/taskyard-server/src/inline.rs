@@ -12,7 +12,7 @@ use taskyard_core::{ClaimId, NewTask, Token};
 pub use drain::drain;
 
 use crate::attempt::{Attempt, End};
-use crate::run_context::RunContext;
+use crate::execute::run_context::RunContext;
 use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 
 /// Runs a task's function once in this process, without a database. Context and log lines stay in memory, and the body
@@ -22,7 +22,7 @@ use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 /// The error of the body; an error of type `Panicked` if it panicked, of type `UnknownKind` if its kind is not
 /// registered.
 pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult {
-    crate::panics::record_locations(crate::task_context::is_current);
+    crate::primitives::panics::record_locations(crate::task::context::is_current);
     let Some(def) = registry.get(&task.kind) else {
         return Err(TaskError::new("UnknownKind", format!("no function of kind `{}` is registered", task.kind)));
     };

@@ -7,9 +7,10 @@
 //!
 //! [tower]: https://docs.rs/tower
 
-mod hooks;
+pub(crate) mod death_hooks;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod run_hooks;
 mod timeout_warning;
 mod trace;
 
@@ -26,13 +27,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::attempt::{Attempt, End};
-use crate::lock::lock;
+use crate::primitives::lock::lock;
 use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
 
-pub use hooks::BodyEnd;
-pub(crate) use hooks::{HookTasks, RunHooks};
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, MetricsLayer};
+pub use run_hooks::BodyEnd;
+pub(crate) use run_hooks::{HookTasks, RunHooks};
 pub use timeout_warning::{TimeoutWarning, TimeoutWarningLayer};
 pub use trace::{Trace, TraceLayer};
 
@@ -51,7 +52,7 @@ pub struct TaskService(Arc<dyn Fn(TaskContext) -> AsyncBody + Send + Sync>);
 impl TaskService {
     /// Returns the service that runs the bodies themselves.
     pub(crate) fn bodies() -> Self {
-        Self(Arc::new(|context| Box::pin(hooks::body(context))))
+        Self(Arc::new(|context| Box::pin(run_hooks::body(context))))
     }
 
     /// Wraps the service in a layer.
@@ -138,7 +139,7 @@ fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
     if registry.run_hooks().is_empty() {
         layers.map(|layers| layers.body(context.clone()))
     } else {
-        Some(Box::pin(hooks::run(context.clone(), layers.cloned())))
+        Some(Box::pin(run_hooks::run(context.clone(), layers.cloned())))
     }
 }
 

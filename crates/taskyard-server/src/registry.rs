@@ -12,9 +12,9 @@ use taskyard_core::{Error, Namespace, Result, TaskRecord};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::hooks::Hooks;
+use crate::attempt::parked_reason::kind_of_reason;
+use crate::layer::death_hooks::Hooks;
 use crate::layer::{BodyEnd, RunHooks, TaskService};
-use crate::parked_reason::kind_of_reason;
 use crate::{StateType, TaskContext, TaskDef, TaskError};
 
 /// The functions by kind, and the state values and hooks of the application.

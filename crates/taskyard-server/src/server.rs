@@ -32,13 +32,17 @@ use tokio::task::JoinSet;
 pub use exit::{ExitReason, ServerExit};
 pub use status::ServerStatus;
 
-use crate::backoff::Backoff;
-use crate::children::Children;
-use crate::executor::{Executor, Pool, SharedRuntime};
-use crate::fetcher::{self, Fetcher};
-use crate::run_context::RunContext;
-use crate::state::{Phase, State};
-use crate::{LiveConfig, Registry, ServerConfig, completer, heartbeat, panics, recorder, task_context, upkeep};
+use crate::execute::Executor;
+use crate::execute::children::Children;
+use crate::execute::in_process::{Pool, SharedRuntime};
+use crate::execute::run_context::RunContext;
+use crate::loops::fetcher::{self, Fetcher};
+use crate::loops::state::{Phase, State};
+use crate::loops::{completer, heartbeat, recorder};
+use crate::primitives::backoff::Backoff;
+use crate::primitives::panics;
+use crate::task::context;
+use crate::{LiveConfig, Registry, ServerConfig, upkeep};
 
 /// Interval at which bodies are checked from outside.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -78,8 +82,8 @@ impl Server {
         }
         let registry = registry.without_skipped();
         config.check()?;
-        panics::record_locations(task_context::is_current);
-        task_context::install();
+        panics::record_locations(context::is_current);
+        context::install();
         let caller = SharedRuntime::of_caller()?;
         let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use taskyard_core::Result;
 use taskyard_core::store::StepReport;
 
-use crate::state::{Phase, State};
+use crate::loops::state::{Phase, State};
 
 /// Runs until the server stops.
 pub(crate) async fn run(state: Arc<State>) {

@@ -14,7 +14,7 @@ use taskyard_core::Client;
 use taskyard_core::client::additions::{Additions, Unsettled};
 
 use super::{Attempt, End};
-use crate::task_error::RetryDirective;
+use crate::attempt::task_error::RetryDirective;
 use crate::{AsyncBody, BodyResult, TaskError};
 
 /// The longest time for which a failed attempt waits for its additions.

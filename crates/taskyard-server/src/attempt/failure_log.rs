@@ -15,8 +15,8 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
 use taskyard_core::{Namespace, TaskState, Timestamp};
 
-use crate::lock::lock;
-use crate::parked_reason::kind_of_reason;
+use crate::attempt::parked_reason::kind_of_reason;
+use crate::primitives::lock::lock;
 
 /// Maximum number of parking reasons that are logged; bounded because names in rows may be arbitrary.
 const REASONS_MAX: usize = 100;

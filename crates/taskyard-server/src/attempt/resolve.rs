@@ -5,7 +5,7 @@ use taskyard_core::Failure;
 use taskyard_core::store::{Claimed, Outcome};
 
 use super::{Attempt, Interrupt};
-use crate::task_error::RetryDirective;
+use crate::attempt::task_error::RetryDirective;
 use crate::{BodyResult, TaskError};
 
 /// The end of a body, as observed by its executor.

@@ -14,9 +14,11 @@ use tokio::task::JoinHandle;
 use super::drive::{drive, passed};
 use crate::attempt::Ended;
 use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
-use crate::heartbeat::newcomer;
-use crate::run_context::RunContext;
-use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason, recorder, references};
+use crate::execute::references;
+use crate::execute::run_context::RunContext;
+use crate::loops::heartbeat::newcomer;
+use crate::loops::recorder;
+use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason};
 
 /// Long enough for any test.
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -45,8 +47,8 @@ pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Ar
     let registry: Arc<Registry> = registry.into();
     registry.check_kinds()?;
     let registry = registry.without_skipped();
-    crate::panics::record_locations(crate::task_context::is_current);
-    crate::task_context::install();
+    crate::primitives::panics::record_locations(crate::task::context::is_current);
+    crate::task::context::install();
     let caller = Handle::try_current().ok();
     let (send, receive) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("taskyard-drain".into()).spawn(move || {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ExitReason, ServerExit};
 use crate::attempt::Interrupt;
-use crate::state::{Phase, State};
+use crate::loops::state::{Phase, State};
 use crate::upkeep;
 
 /// Maximum time for dropped bodies to end.

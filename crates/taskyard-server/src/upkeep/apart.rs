@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use taskyard_core::store::StepReport;
 
-use crate::backoff::{Backoff, jittered};
-use crate::state::State;
+use crate::loops::state::State;
+use crate::primitives::backoff::{Backoff, jittered};
 
 /// Interval between checks for tasks that were still added to the common range.
 const EVERY: Duration = Duration::from_secs(10);

@@ -10,10 +10,10 @@ use taskyard_core::failpoint;
 use taskyard_core::store::DeadTake;
 use taskyard_core::{Result, ServerId, TaskId, TaskRecord, TaskState};
 
-use crate::backoff::{Backoff, jittered};
-use crate::executor::Executor;
-use crate::hooks::DeliveryResult;
-use crate::state::{Phase, State};
+use crate::execute::Executor;
+use crate::layer::death_hooks::DeliveryResult;
+use crate::loops::state::{Phase, State};
+use crate::primitives::backoff::{Backoff, jittered};
 
 /// Maximum number of dead letters taken at once: those that one server has taken, no other delivers.
 const TAKE: usize = 10;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::exhaust;
-use crate::backoff::{Backoff, jittered};
-use crate::state::State;
+use crate::loops::state::State;
+use crate::primitives::backoff::{Backoff, jittered};
 use taskyard_core::failpoint;
 use taskyard_core::store::StepReport;
 
@@ -42,7 +42,7 @@ pub(super) async fn run(state: &State) {
 /// Records what this server can run, if that has changed. Returns true if the database is up to date.
 pub(super) async fn say(state: &State) -> bool {
     let (id, serves) = (state.id(), state.serves());
-    let said = crate::lock::lock(&state.said).clone();
+    let said = crate::primitives::lock::lock(&state.said).clone();
     if said.as_ref().is_some_and(|(said_as, said)| *said_as == id && *said == serves) {
         return true;
     }

@@ -6,9 +6,9 @@ use taskyard_core::failpoint;
 use taskyard_core::state::Runtime;
 
 use super::{exhaust, kinds};
-use crate::backoff::{Backoff, jittered};
-use crate::parked_reason::kind_of_reason;
-use crate::state::State;
+use crate::attempt::parked_reason::kind_of_reason;
+use crate::loops::state::State;
+use crate::primitives::backoff::{Backoff, jittered};
 
 /// Interval between checks after the first.
 const EVERY: Duration = Duration::from_secs(10);

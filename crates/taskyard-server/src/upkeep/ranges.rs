@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::backoff::jittered;
-use crate::state::State;
+use crate::loops::state::State;
+use crate::primitives::backoff::jittered;
 
 /// Interval between checks of a sample.
 const EVERY: Duration = Duration::from_secs(60);

@@ -16,8 +16,8 @@ use taskyard_core::store::{Finish, Outcome, Signal};
 use taskyard_core::{ClaimId, Error, Failure, Result, ServerId, TaskId, Token};
 
 use crate::attempt::Ended;
-use crate::backoff::jittered;
-use crate::state::{Lease, State};
+use crate::loops::state::{Lease, State};
+use crate::primitives::backoff::jittered;
 
 /// Maximum number of tasks of old claims in one check.
 const TASKS_MAX: usize = 1_000;

@@ -14,9 +14,10 @@ use taskyard_core::failpoint;
 use taskyard_core::store::BeatSeen;
 
 use super::exhaust;
-use crate::backoff::jittered;
-use crate::state::State;
-use crate::{ServerConfig, clock};
+use crate::ServerConfig;
+use crate::loops::state::State;
+use crate::primitives::backoff::jittered;
+use crate::primitives::clock;
 
 /// Observations of one server.
 #[derive(Clone, Copy, Debug)]

@@ -17,9 +17,9 @@ use taskyard_core::schedule::{Tick, plan, plan::plan_start};
 use taskyard_core::{Result, TaskId, Timestamp};
 
 use self::refused::Refused;
-use crate::backoff::{Backoff, jittered};
-use crate::bisect::Failed;
-use crate::state::State;
+use crate::loops::bisect::Failed;
+use crate::loops::state::State;
+use crate::primitives::backoff::{Backoff, jittered};
 
 /// Maximum number of schedules read at once.
 const LOOK_MAX: usize = 100;

@@ -10,8 +10,8 @@ use taskyard_core::failpoint;
 use taskyard_core::store::PromoteReport;
 
 use super::exhaust;
-use crate::backoff::{Backoff, jittered};
-use crate::state::State;
+use crate::loops::state::State;
+use crate::primitives::backoff::{Backoff, jittered};
 
 /// Delay after a notification, which is left to the claim that it is meant for.
 const AFTER_NOTIFICATION: Duration = Duration::from_millis(10);
