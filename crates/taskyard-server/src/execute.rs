@@ -11,17 +11,19 @@ pub(crate) mod in_process;
 pub(crate) mod references;
 pub(crate) mod run_context;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use taskyard_core::seal::Opened;
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{Claimed, Signal};
+use taskyard_core::store::{Claimed, Outcome, Signal};
 use taskyard_core::{ClaimId, TaskRecord};
 use tokio::sync::Notify;
 
 use crate::TaskDef;
-use crate::attempt::Interrupt;
+use crate::attempt::body::Function;
+use crate::attempt::{Attempt, ConcurrencySlot, Host, Interrupt, Outbox};
 use crate::layer::death_hooks::DeliveryResult;
 
 /// A claimed task that waits for its start.
@@ -40,6 +42,17 @@ impl Queued {
     /// Returns the function; only for tasks that run in this process.
     pub fn function(&self) -> &'static TaskDef {
         self.def.expect("the fetcher looked it up")
+    }
+
+    /// Creates the attempt, whose body begins or may have begun.
+    pub fn begin(self, host: &Arc<Host>, slot: Option<Arc<dyn ConcurrencySlot>>) -> Arc<Attempt> {
+        let function = self.def.map(|def| def as &dyn Function);
+        Attempt::new(host.clone(), self.claimed, self.claim, function, slot)
+    }
+
+    /// Ends the task, which has not started.
+    pub fn end(self, outcome: Outcome, outbox: &Outbox) {
+        outbox.ends.push(outbox.ended(&self.claimed, self.claim, outcome));
     }
 }
 

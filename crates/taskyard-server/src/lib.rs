@@ -26,14 +26,15 @@ mod server;
 mod task;
 mod upkeep;
 
+pub use attempt::body::{AsyncBody, BodyResult, LocalBody};
 pub use attempt::parked_reason::{kind_of_reason, parked_reason};
-pub use attempt::task_error::{BodyResult, TaskError, TaskFailure};
+pub use attempt::task_error::{TaskError, TaskFailure};
 pub use config::{LiveConfig, ServerConfig};
 pub use execute::children;
 pub use inline::{drain, run_inline};
 pub use registry::Registry;
 pub use server::{ExitReason, Server, ServerExit, ServerHandle, ServerStatus};
 pub use task::context::{Cursor, Ranges, TaskContext, block_on};
-pub use task::definition::{AsyncBody, LocalBody, Run, StateType, TaskDef};
+pub use task::definition::{Run, StateType, TaskDef};
 pub use task::log_layer::TaskLogLayer;
 pub use task::progress::{Amount, ProgressTracker};

@@ -28,7 +28,7 @@ impl Attempt {
 
     /// The client of its server, for its body; `None` without a database.
     pub fn client(&self) -> Option<&Client> {
-        let client = self.run_context.client.as_ref()?;
+        let client = self.host.client.as_ref()?;
         Some(self.client.get_or_init(|| Box::new(client.of_body(self.additions()))))
     }
 

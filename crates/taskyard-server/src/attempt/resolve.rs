@@ -44,7 +44,7 @@ pub(crate) fn resolve_outcome(attempt: &Attempt, end: End) -> Outcome {
 }
 
 fn accept(attempt: &Attempt, result: Vec<u8>) -> Outcome {
-    let max = attempt.run_context.limits().result_bytes_max;
+    let max = attempt.host.limits().result_bytes_max;
     if result.len() > max {
         let message = format!(
             "the result takes {} bytes, over the limit of {max} (setting result_bytes_max): store it elsewhere and \

@@ -14,9 +14,6 @@ use std::time::Duration;
 pub use task_failure::TaskFailure;
 use taskyard_core::Failure;
 
-/// The result as JSON bytes, or the error that ended the attempt.
-pub type BodyResult = Result<Vec<u8>, TaskError>;
-
 /// The reason why an attempt did not return a result.
 #[derive(Clone)]
 pub struct TaskError {

@@ -37,7 +37,7 @@ use taskyard_core::{TaskId, TaskRecord, Token};
 use tokio::sync::Notify;
 
 use crate::ServerConfig;
-use crate::attempt::{Attempt, Interrupt};
+use crate::attempt::Interrupt;
 pub use crate::config::{ChildCommand, Embedded};
 use crate::execute::capacity::{self, ThroughputEstimate};
 use crate::execute::run_context::RunContext;
@@ -99,7 +99,7 @@ impl Children {
 
     /// Returns true if the server stops; the death of a child then does not count as a crash.
     fn is_stopping(&self) -> bool {
-        *self.run_context.stopping.borrow()
+        *self.run_context.host.stopping.borrow()
     }
 
     /// Adopts the code fingerprint of a child that became ready as the server's build.
@@ -117,7 +117,7 @@ impl Children {
     }
 
     fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
-        Attempt::new(queued.claimed, queued.claim, self.run_context.clone()).end(outcome);
+        queued.end(outcome, &self.run_context.host.outbox);
     }
 
     /// Assigns queued tasks, and starts another child if the running ones cannot take all of them.

@@ -6,14 +6,10 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
-
-use super::{TaskService, body_of};
+use super::TaskService;
 use crate::attempt::{End, resolve_outcome};
 use crate::layer::death_hooks::DELIVERY_MAX;
 use crate::primitives::panics;
@@ -73,8 +69,7 @@ impl RunHooks {
 }
 
 /// Runs the body of an attempt, in its layers, with the hooks around it.
-pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> BodyResult {
-    let hooks = context.0.run_context.registry.run_hooks().clone();
+pub(super) async fn run(context: TaskContext, hooks: RunHooks, layers: Option<TaskService>) -> BodyResult {
     let mut calls = PostRunCalls { hooks: hooks.after, next: 0, context: context.clone(), end: BodyEnd::Interrupted };
     let result = catching(async {
         for hook in &hooks.before {
@@ -94,7 +89,7 @@ pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> Bo
         Ok(result) => BodyEnd::Returned(result.as_slice().into()),
         Err(error) => BodyEnd::Failed(error.clone().into_error()),
     };
-    if context.0.run_context.store.is_some() {
+    if context.0.host.store.is_some() {
         context.0.end(resolve_outcome(&context.0, End::Returned(result)));
         calls.run().await;
         // The attempt is decided, so this value is ignored.
@@ -106,10 +101,10 @@ pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> Bo
 
 /// Runs the body itself; a panic is returned as an error to the layers and hooks.
 pub(super) async fn body(context: TaskContext) -> BodyResult {
-    let kind = context.kind();
-    let def = context.0.run_context.registry.get(kind);
-    let def = def.ok_or_else(|| TaskError::fail(format!("no function of kind `{kind}` is registered")))?;
-    catching(async { body_of(def.run, context).await }).await
+    let function = context.0.function;
+    let function =
+        function.ok_or_else(|| TaskError::fail(format!("no function of kind `{}` is registered", context.kind())))?;
+    catching(async { function.body(&context.0).await }).await
 }
 
 /// Polls a future; a panic is returned as an error.
@@ -155,62 +150,12 @@ impl Drop for PostRunCalls {
             context: self.context.clone(),
             end: self.end.clone(),
         };
-        self.context.0.run_context.hook_tasks.spawn(async move {
+        self.context.0.host.hook_tasks.spawn(async move {
             if tokio::time::timeout(DELIVERY_MAX, rest.run()).await.is_err() {
                 tracing::error!(task = %rest.context.id(), "hooks after a task's run take over a minute; they are dropped");
             }
             // Prevents the drop from spawning another task.
             rest.hooks.clear();
         });
-    }
-}
-
-/// Tasks that call hooks after their attempts have ended. A server that stops waits for them.
-#[derive(Default)]
-pub(crate) struct HookTasks {
-    runtime: OnceLock<Handle>,
-    count: Arc<AtomicUsize>,
-    ended: Arc<Notify>,
-}
-
-impl HookTasks {
-    /// Sets the runtime on which they run: the application's.
-    pub fn run_on(&self, runtime: Option<Handle>) {
-        if let Some(runtime) = runtime {
-            let _ = self.runtime.set(runtime);
-        }
-    }
-
-    fn spawn(&self, calls: impl Future<Output = ()> + Send + 'static) {
-        struct Counted(Arc<AtomicUsize>, Arc<Notify>);
-        impl Drop for Counted {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::AcqRel);
-                self.1.notify_waiters();
-            }
-        }
-        let Some(runtime) = self.runtime.get().cloned().or_else(|| Handle::try_current().ok()) else {
-            tracing::error!("hooks after a task's run cannot be called: the runtime has ended");
-            return;
-        };
-        self.count.fetch_add(1, Ordering::AcqRel);
-        let counted = Counted(self.count.clone(), self.ended.clone());
-        runtime.spawn(async move {
-            let _counted = counted;
-            calls.await;
-        });
-    }
-
-    /// Returns when no such task is left.
-    pub async fn until_none(&self) {
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if self.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            ended.await;
-        }
     }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn run(state: Arc<State>) {
     loop {
         let had_locked = !locked.is_empty();
         tokio::select! {
-            () = state.run_context.ends.filled() => {}
+            () = state.run_context.host.outbox.ends.filled() => {}
             Some(written) = flights.next(), if !flights.is_empty() => {
                 held.take(settle(&state, written, &mut closed, &mut locked));
             }
@@ -89,7 +89,7 @@ pub(crate) async fn run(state: Arc<State>) {
         if !had_locked && !locked.is_empty() {
             again_at = Instant::now() + LOCKED_EVERY;
         }
-        let arrived = state.run_context.ends.take();
+        let arrived = state.run_context.host.outbox.ends.take();
         state.unwritten.fetch_add(arrived.len(), Ordering::AcqRel);
         pending.extend(arrived);
         while !pending.is_empty() && (flights.is_empty() || flights.len() == 1 && pending.len() >= SECOND_MIN) {

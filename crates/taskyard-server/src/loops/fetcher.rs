@@ -24,7 +24,6 @@ use taskyard_core::{ClaimId, Error, Failure, QueueOrder};
 use tokio::sync::watch;
 
 use crate::ServerConfig;
-use crate::attempt::Attempt;
 use crate::execute::references::{self, has_references};
 use crate::execute::{Executor, Queued};
 use crate::loops::state::{Lease, Phase, State};
@@ -227,6 +226,7 @@ impl Fetcher {
             return;
         }
         let state = &self.state;
+        let outbox = &state.run_context.host.outbox;
         state.counters.claims.fetch_add(1, Ordering::Relaxed);
         state.counters.claimed.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         let since = Instant::now();
@@ -251,11 +251,11 @@ impl Fetcher {
                 refused = true;
                 Outcome::Refused { reason: parked_reason(&claimed.kind), build: state.run_context.rust_build.clone() }
             };
-            ends.extend(Attempt::new(claimed, claim, state.run_context.clone()).conclude(outcome));
+            ends.push(outbox.ended(&claimed, claim, outcome));
         }
-        state.run_context.ends.append(&mut ends);
+        outbox.ends.append(&mut ends);
         if refused {
-            state.run_context.refused.notify_one();
+            state.run_context.host.refused.notify_one();
         }
         if here && ready.iter().any(|queued| has_references(&queued.claimed)) {
             let (refer, plain): (Vec<_>, Vec<_>) =
@@ -293,7 +293,7 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
             Err(error) if error.is_about_the_value() => {
                 let kind = if matches!(error, Error::OverLimit { .. }) { "OverLimit" } else { "InvalidArgument" };
                 let failure = Failure::new(kind, error.to_string());
-                Attempt::new(queued.claimed, queued.claim, state.run_context.clone()).end(Outcome::Failed(failure));
+                queued.end(Outcome::Failed(failure), &state.run_context.host.outbox);
             }
             Err(error) => {
                 tracing::warn!(task = %queued.claimed.id, %error, "the results of its parents cannot be read; the task is given back");

@@ -16,8 +16,7 @@ use taskyard_core::failpoint;
 use taskyard_core::store::{Record, Store, WriteReply};
 use taskyard_core::{Error, TaskId, Token};
 
-use crate::attempt::{Attempt, Live};
-use crate::execute::run_context::RunContext;
+use crate::attempt::{Attempt, Host, Live};
 use crate::loops::bisect::{self, Failed, Piece};
 use crate::primitives::backoff::Backoff;
 
@@ -39,7 +38,7 @@ const REFUSED_REST: Duration = Duration::from_secs(1);
 type Key = (TaskId, Token);
 
 /// Runs until it is dropped.
-pub(crate) async fn run(run_context: Arc<RunContext>, store: Arc<dyn Store>) {
+pub(crate) async fn run(host: Arc<Host>, store: Arc<dyn Store>) {
     let mut held: HashMap<Key, Arc<Attempt>> = HashMap::new();
     // Records of tasks that are locked by other sessions, and when they are retried. Their attempts count as being
     // recorded, so that no later write of theirs overtakes them.
@@ -48,18 +47,18 @@ pub(crate) async fn run(run_context: Arc<RunContext>, store: Arc<dyn Store>) {
     loop {
         let due = held.values().filter_map(|attempt| attempt.live(|live| rested_at(live))).min();
         tokio::select! {
-            () = run_context.records.filled() => {}
+            () = host.outbox.records.filled() => {}
             () = until(due), if !held.is_empty() => {}
             () = tokio::time::sleep_until(again_at.into()), if !locked.is_empty() => {}
         }
         loop {
-            for attempt in run_context.records.take() {
+            for attempt in host.outbox.records.take() {
                 held.insert((attempt.id(), attempt.claimed.token), attempt);
             }
             let (attempts, batch): (Vec<_>, Vec<_>) = if !locked.is_empty() && Instant::now() >= again_at {
                 std::mem::take(&mut locked).into_iter().unzip()
             } else {
-                let (batch, attempts) = collect(&run_context, &mut held);
+                let (batch, attempts) = collect(&host, &mut held);
                 (attempts, batch)
             };
             if batch.is_empty() {
@@ -72,7 +71,7 @@ pub(crate) async fn run(run_context: Arc<RunContext>, store: Arc<dyn Store>) {
                         again_at = Instant::now() + LOCKED_EVERY;
                     }
                     locked.push((attempt, record));
-                } else if answer(&run_context, &attempt, &record, reply) {
+                } else if answer(&host, &attempt, &record, reply) {
                     held.insert((attempt.id(), attempt.claimed.token), attempt);
                 }
             }
@@ -92,8 +91,8 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Returns the records that can be written now. Attempts with nothing left to write are removed from `held`.
-fn collect(run_context: &RunContext, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Record>, Vec<Arc<Attempt>>) {
-    let limits = run_context.limits();
+fn collect(host: &Host, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Record>, Vec<Arc<Attempt>>) {
+    let limits = host.limits();
     let now = Instant::now();
     let (mut batch, mut attempts) = (Vec::new(), Vec::new());
     let mut bytes = 0;
@@ -129,8 +128,8 @@ fn collect(run_context: &RunContext, held: &mut HashMap<Key, Arc<Attempt>>) -> (
 }
 
 /// Applies the reply to a record. Returns true if the attempt has more to write.
-fn answer(run_context: &RunContext, attempt: &Arc<Attempt>, record: &Record, reply: Piece<WriteReply>) -> bool {
-    let limits = run_context.limits();
+fn answer(host: &Host, attempt: &Arc<Attempt>, record: &Record, reply: Piece<WriteReply>) -> bool {
+    let limits = host.limits();
     let (parting, more) = attempt.live(|live| {
         live.recording = false;
         match reply {
@@ -155,8 +154,8 @@ fn answer(run_context: &RunContext, attempt: &Arc<Attempt>, record: &Record, rep
     });
     attempt.ring_recorded();
     if let Some(ended) = parting {
-        run_context.ends.push(ended);
-        run_context.parting.fetch_sub(1, Ordering::AcqRel);
+        host.outbox.ends.push(ended);
+        host.outbox.parting.fetch_sub(1, Ordering::AcqRel);
     }
     more
 }

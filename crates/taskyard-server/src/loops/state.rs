@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskyard_core::store::{Serves, Store};
+use taskyard_core::store::{Outcome, Serves, Store};
 use taskyard_core::{Error, ServerId, TaskState};
 use tokio::sync::{Notify, watch};
 
 use crate::ServerConfig;
-use crate::attempt::{Attempt, Interrupt};
+use crate::attempt::Interrupt;
 use crate::execute::run_context::RunContext;
 use crate::execute::{Executor, ExecutorStats, Queued};
 use crate::loops::completer::Claims;
@@ -160,7 +160,7 @@ impl State {
     /// Moves to a later phase, never back.
     pub fn advance(&self, to: Phase) {
         if to >= Phase::Draining {
-            self.run_context.stopping.send_replace(true);
+            self.run_context.host.stopping.send_replace(true);
         }
         self.phase.send_if_modified(|phase| {
             let forward = to > *phase;
@@ -228,12 +228,9 @@ impl State {
     /// Releases tasks that have not started; no attempt is charged.
     pub fn give_back(&self, tasks: Vec<Queued>) {
         self.counters.given_back.fetch_add(tasks.len() as u64, Ordering::Relaxed);
-        let mut ends = Vec::with_capacity(tasks.len());
-        for queued in tasks {
-            let attempt = Attempt::new(queued.claimed, queued.claim, self.run_context.clone());
-            ends.extend(attempt.conclude(taskyard_core::store::Outcome::Released));
-        }
-        self.run_context.ends.append(&mut ends);
+        let outbox = &self.run_context.host.outbox;
+        let ended = |queued: Queued| outbox.ended(&queued.claimed, queued.claim, Outcome::Released);
+        outbox.ends.append(&mut tasks.into_iter().map(ended).collect());
     }
 
     /// Releases all tasks that have not started, and interrupts the running ones.
@@ -261,8 +258,6 @@ impl State {
 
     /// Returns the number of ends that are not written yet.
     pub fn unwritten(&self) -> usize {
-        self.unwritten.load(Ordering::Acquire)
-            + self.run_context.ends.len()
-            + self.run_context.parting.load(Ordering::Acquire)
+        self.unwritten.load(Ordering::Acquire) + self.run_context.host.outbox.unwritten()
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn shut_down(state: &Arc<State>, fetchers: &mut JoinSet<()>, st
     }
     give_back(state);
     tokio::select! {
-        () = state.run_context.hook_tasks.until_none() => {}
+        () = state.run_context.host.hook_tasks.until_none() => {}
         () = tokio::time::sleep_until(graced) => {}
         () = state.reached(Phase::Hastened) => graced = Instant::now(),
     }

@@ -5,7 +5,6 @@
 //! the database happen in the background, coalesced and in order, and are complete before the task's final state is
 //! written.
 
-mod current;
 mod cursor;
 mod stored;
 
@@ -16,10 +15,9 @@ use std::sync::Arc;
 use taskyard_core::store::ParentResult;
 use taskyard_core::{Client, Result, TaskId, Token};
 
-pub(crate) use current::{enter, install, is_current};
 pub use cursor::{Cursor, Ranges};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, current};
 use crate::{BodyResult, TaskError, TaskFailure};
 
 /// Handle of one running attempt.
@@ -30,7 +28,7 @@ impl TaskContext {
     /// Returns the attempt that the calling code belongs to, if it runs inside one (async body or blocking thread).
     #[must_use]
     pub fn current() -> Option<Self> {
-        current::current()
+        current::current().map(Self)
     }
 
     /// Returns the task's id.
@@ -72,7 +70,7 @@ impl TaskContext {
     /// Returns the size limits of results, context and log lines.
     #[must_use]
     pub fn limits(&self) -> taskyard_core::Limits {
-        self.0.run_context.limits()
+        self.0.host.limits()
     }
 
     /// Returns the time limit of this attempt; `None` without a limit.
@@ -119,7 +117,7 @@ impl TaskContext {
     /// # Errors
     /// The store's errors, such as [`taskyard_core::Error::Connection`] if the database cannot be reached.
     pub async fn parent_results(&self) -> Result<Vec<ParentResult>> {
-        match &self.0.run_context.store {
+        match &self.0.host.store {
             Some(store) if self.0.claimed.has_parents => store.parent_results(self.id()).await,
             _ => Ok(Vec::new()),
         }
@@ -128,7 +126,7 @@ impl TaskContext {
     /// Returns the application's value of this type, if one was registered.
     #[must_use]
     pub fn state<T: Any + Clone>(&self) -> Option<T> {
-        self.0.run_context.registry.state_of()
+        self.0.host.states.get()
     }
 
     /// Returns the application's value of this type.
@@ -174,7 +172,7 @@ impl TaskContext {
 
     /// Runs `f` as part of this task, so that [`Self::current`] and logs work on a thread that the task has started.
     pub fn scope<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _entered = enter(self);
+        let _entered = current::enter(&self.0);
         f()
     }
 }

@@ -4,16 +4,8 @@
 
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 
-use crate::{BodyResult, TaskContext};
-
-/// An async body that may move between threads.
-pub type AsyncBody = Pin<Box<dyn Future<Output = BodyResult> + Send>>;
-
-/// An async body that stays on the thread that created it.
-pub type LocalBody = Pin<Box<dyn Future<Output = BodyResult>>>;
+use crate::{AsyncBody, BodyResult, LocalBody, TaskContext};
 
 /// The way in which a function's body is run. Each function decodes the payload itself. A panic fails the attempt.
 #[derive(Clone, Copy)]

@@ -34,7 +34,7 @@ pub(super) async fn run(state: &State) {
             () = tokio::time::sleep(jittered(pause)) => {}
             Ok(()) = settings.changed() => {}
             Ok(()) = builds.changed() => {}
-            () = state.run_context.refused.notified() => tokio::time::sleep(AFTER_REFUSAL).await,
+            () = state.run_context.host.refused.notified() => tokio::time::sleep(AFTER_REFUSAL).await,
         }
     }
 }

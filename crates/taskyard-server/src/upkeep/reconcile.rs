@@ -142,7 +142,7 @@ fn settle(state: &State, confirmed: impl Iterator<Item = Suspect>) {
     }
     if !lost.is_empty() {
         tracing::warn!(tasks = lost.len(), "the database has lost the outcomes of tasks that ran here; they run again");
-        state.run_context.ends.append(&mut lost);
+        state.run_context.host.outbox.ends.append(&mut lost);
     }
     if !unknown.is_empty() {
         tracing::warn!(

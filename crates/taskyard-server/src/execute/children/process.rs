@@ -172,7 +172,7 @@ async fn attend(
     let status = life.status().await;
     writing.abort();
     if status.is_some_and(is_told_to_stop) {
-        let mut stopping = children.run_context.stopping.subscribe();
+        let mut stopping = children.run_context.host.stopping.subscribe();
         let _ = tokio::time::timeout(STOP_HEARD, stopping.wait_for(|stopping| *stopping)).await;
     }
     if let Some(error) = complaint {
@@ -245,7 +245,7 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
         // The child died before it could report a start: the tasks that were next are suspects.
         let suspects = children.config().concurrency.max(1).min(unstarted.len());
         for queued in unstarted.drain(..suspects) {
-            started.push((Attempt::new(queued.claimed, queued.claim, children.run_context.clone()), None));
+            started.push((queued.begin(&children.run_context.host, None), None));
         }
     }
     // At the front and in order: they were queued first.

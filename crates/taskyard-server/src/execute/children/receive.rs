@@ -98,7 +98,7 @@ fn started(children: &Children, child: &mut Child, slot: u64) {
         child.assignments.insert(slot, assignment);
         return;
     };
-    let attempt = Attempt::new(queued.claimed, queued.claim, children.run_context.clone());
+    let attempt = queued.begin(&children.run_context.host, None);
     if recall == Some(Recall::Asked) {
         attempt.interrupt(Interrupt::Asked);
         child.send(ToChild::Interrupt(vec![(slot, Why::Asked)]));
@@ -107,7 +107,7 @@ fn started(children: &Children, child: &mut Child, slot: u64) {
 }
 
 fn noted(attempt: &Arc<Attempt>, note: Note) {
-    let limits = attempt.run_context.limits();
+    let limits = attempt.host.limits();
     attempt.live(|live| {
         for line in note.lines {
             live.push_line(stored(line));
@@ -181,7 +181,7 @@ fn ended(children: &Arc<Children>, pool: &mut ChildPool, number: u64, ends: Vec<
         pool.run_queue.push_front(queued);
     }
     let mut written: Vec<_> = outcomes.into_iter().filter_map(|(attempt, outcome)| attempt.conclude(outcome)).collect();
-    children.run_context.ends.append(&mut written);
+    children.run_context.host.outbox.ends.append(&mut written);
     children.feed(pool);
     children.changed.notify_one();
 }
@@ -211,7 +211,7 @@ pub(super) fn resolved(
 }
 
 fn unstarted(children: &Children, queued: crate::execute::Queued) -> Arc<Attempt> {
-    Attempt::new(queued.claimed, queued.claim, children.run_context.clone())
+    queued.begin(&children.run_context.host, None)
 }
 
 /// Returns the outcome to write for this end.
@@ -223,7 +223,7 @@ fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
         End::Raised { directive: RetryDirective::Cancelled, .. } if attempt.interrupted().is_some() => {
             outcome(attempt, End::Interrupted, None)
         }
-        End::Raised { directive: RetryDirective::Cancelled, .. } if *attempt.run_context.stopping.borrow() => {
+        End::Raised { directive: RetryDirective::Cancelled, .. } if *attempt.host.stopping.borrow() => {
             Outcome::CutShort
         }
         End::Raised { directive: RetryDirective::Cancelled, .. } if !attempt.claimed.alone => Outcome::Beside,
@@ -246,7 +246,7 @@ fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
         // asked about them.
         End::Parked(reason) => match build.filter(|_| kind_of_reason(&reason) == Some(&attempt.claimed.kind)) {
             Some(build) => {
-                attempt.run_context.refused.notify_one();
+                attempt.host.refused.notify_one();
                 Outcome::Refused { reason, build: build.to_owned() }
             }
             None => Outcome::Parked { reason },

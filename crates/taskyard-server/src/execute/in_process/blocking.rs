@@ -13,7 +13,7 @@ use super::running::{RunSite, Running};
 use crate::attempt::{Attempt, ConcurrencySlot, End, resolve_outcome};
 use crate::execute::Queued;
 use crate::execute::capacity::ThroughputEstimate;
-use crate::layer::{blocking_body, settled_on_thread};
+use crate::layer::settled_on_thread;
 use crate::primitives::lock::lock;
 use crate::{Run, TaskContext};
 
@@ -205,10 +205,10 @@ fn work(pool: &Arc<Pool>) {
     let slot = Arc::new(ThreadSlot(pool.clone()));
     while let Some(queued) = blocking.next(pool) {
         let run = queued.function().run;
-        let attempt = Attempt::with_slot(slot.clone(), queued.claimed, queued.claim, pool.run_context.clone());
+        let attempt = queued.begin(&pool.run_context.host, Some(slot.clone()));
         let running = Running::new(attempt, Instant::now(), RunSite::Thread);
         pool.table.insert(running.clone());
-        let end = call(&running.attempt, run, &blocking.handle);
+        let end = call(pool, &running.attempt, run);
         blocking.throughput.note(running.started.elapsed(), 1);
         pool.table.remove(&running);
         if !running.abandon() {
@@ -225,10 +225,11 @@ fn work(pool: &Arc<Pool>) {
 }
 
 /// Runs a body to its end on this thread.
-fn call(attempt: &Arc<Attempt>, run: Run, handle: &tokio::runtime::Handle) -> End {
+fn call(pool: &Pool, attempt: &Arc<Attempt>, run: Run) -> End {
     let Run::Blocking(body) = run else { unreachable!("async bodies have workers") };
-    let _runtime = handle.enter();
-    let end =
-        attempt.run(|| blocking_body(body, TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned);
+    let _runtime = pool.blocking.handle.enter();
+    let end = attempt
+        .run(|| pool.layers().blocking_body(body, TaskContext(attempt.clone())))
+        .map_or_else(End::Panicked, End::Returned);
     settled_on_thread(attempt, end)
 }

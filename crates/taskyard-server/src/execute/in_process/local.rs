@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::worker::{Worker, WorkerHandle, WorkerHost, work};
 use super::worker_group::WorkerGroup;
-use crate::layer::{async_body, local_body};
+use crate::layer::Layers;
 use crate::primitives::panics;
 use crate::{AsyncBody, LocalBody, Run, TaskContext};
 
@@ -24,10 +24,10 @@ impl WorkerHost for Local {
         &pool.local
     }
 
-    fn make(run: Run, context: TaskContext) -> LocalBody {
+    fn make(layers: &Layers, run: Run, context: TaskContext) -> LocalBody {
         match run {
-            Run::Async(make) => async_body(make, context),
-            Run::Local(make) => local_body(make, context),
+            Run::Async(make) => layers.async_body(make, context),
+            Run::Local(make) => layers.local_body(make, context),
             Run::Blocking(_) => unreachable!("blocking bodies have threads of their own"),
         }
     }

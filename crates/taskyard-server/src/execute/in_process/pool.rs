@@ -22,6 +22,7 @@ use crate::attempt::{Attempt, Interrupt};
 use crate::execute::capacity;
 use crate::execute::run_context::RunContext;
 use crate::execute::{Executor, ExecutorStats, Queued};
+use crate::layer::Layers;
 use crate::layer::death_hooks::DeliveryResult;
 use crate::{Run, ServerConfig};
 
@@ -81,6 +82,10 @@ impl Pool {
         self.run_context.settings.get()
     }
 
+    pub(super) fn layers(&self) -> &Layers {
+        self.run_context.registry.layers()
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -107,7 +112,7 @@ impl Pool {
 
     /// Ends a task that has not started.
     fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
-        Attempt::new(queued.claimed, queued.claim, self.run_context.clone()).end(outcome);
+        queued.end(outcome, &self.run_context.host.outbox);
     }
 
     fn queued(&self) -> usize {

@@ -17,7 +17,7 @@ use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::worker::{Worker, WorkerHandle, WorkerHost, work};
 use super::worker_group::WorkerGroup;
-use crate::layer::async_body;
+use crate::layer::Layers;
 use crate::primitives::lock::lock;
 use crate::{AsyncBody, Run, TaskContext};
 
@@ -118,9 +118,9 @@ impl WorkerHost for Shared {
         &pool.shared
     }
 
-    fn make(run: Run, context: TaskContext) -> AsyncBody {
+    fn make(layers: &Layers, run: Run, context: TaskContext) -> AsyncBody {
         match run {
-            Run::Async(make) => async_body(make, context),
+            Run::Async(make) => layers.async_body(make, context),
             Run::Local(_) | Run::Blocking(_) => unreachable!("such bodies have threads of their own"),
         }
     }

@@ -25,6 +25,7 @@ use super::worker_group::WorkerGroup;
 use crate::attempt::Ended;
 use crate::attempt::{Attempt, ConcurrencySlot, End, resolve_outcome};
 use crate::execute::Queued;
+use crate::layer::Layers;
 use crate::primitives::lock::lock;
 use crate::{AsyncBody, BodyResult, Run, TaskContext};
 
@@ -42,7 +43,7 @@ pub(super) trait WorkerHost: Sized + 'static {
     fn worker_group(pool: &Pool) -> &WorkerGroup;
 
     /// Creates a body.
-    fn make(run: Run, context: TaskContext) -> Self::Body;
+    fn make(layers: &Layers, run: Run, context: TaskContext) -> Self::Body;
 
     /// Converts a body that may run anywhere.
     fn adapt(body: AsyncBody) -> Self::Body;
@@ -77,7 +78,7 @@ impl FirstPolls {
     pub fn hand_over(&self, pool: &Pool) {
         let mut ends = std::mem::take(&mut *lock(&self.ends));
         if !ends.is_empty() {
-            pool.run_context.ends.append(&mut ends);
+            pool.run_context.host.outbox.ends.append(&mut ends);
             pool.changed.notify_one();
         }
     }
@@ -373,13 +374,12 @@ async fn start<H: WorkerHost>(worker: &Arc<Worker<H>>, queued: Queued) -> Option
         H::worker_group(&worker.pool).run_queue.put_back(queued, || worker.worker_handle.task_ended());
         return None;
     }
-    let attempt =
-        Attempt::with_slot(worker.slot.clone(), queued.claimed, queued.claim, worker.pool.run_context.clone());
+    let attempt = queued.begin(&worker.pool.run_context.host, Some(worker.slot.clone()));
     *lock(&polls.current) = Some(attempt.clone());
     failpoint!("body", Before);
     let first = std::future::poll_fn(|cx| {
         Poll::Ready(attempt.run(|| {
-            let mut body = H::make(run, TaskContext(attempt.clone()));
+            let mut body = H::make(worker.pool.layers(), run, TaskContext(attempt.clone()));
             match Pin::new(&mut body).poll(cx) {
                 Poll::Ready(result) => Ok(result),
                 Poll::Pending => Err(body),

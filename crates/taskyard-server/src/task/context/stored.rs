@@ -21,7 +21,7 @@ impl TaskContext {
     /// context would become too large or too deeply nested, [`Error::InvalidArgument`] for a path with an empty
     /// segment. The context is then unchanged.
     pub fn set(&self, path: &str, value: impl Serialize) -> Result<()> {
-        let limits = self.0.run_context.limits();
+        let limits = self.0.host.limits();
         let value = to_value(&value, &limits)?;
         self.change(|live| set(live, path, value, &limits))
     }
@@ -51,7 +51,7 @@ impl TaskContext {
     /// # Errors
     /// [`Error::OverLimit`] if the context is too large or too deeply nested; it is then unchanged.
     pub fn replace_context(&self, map: Map<String, Value>) -> Result<()> {
-        let limits = self.0.run_context.limits();
+        let limits = self.0.host.limits();
         let mut context = Context::default();
         for (name, value) in &map {
             let depth = 1 + taskyard_core::context::depth(value);
@@ -73,10 +73,10 @@ impl TaskContext {
     /// [`Error::LeaseLost`] if another attempt may already run; [`Error::NotStorable`] or a similar error if the
     /// database can never store the context. The change was then not stored.
     pub async fn save_context(&self) -> Result<()> {
-        if self.0.run_context.store.is_none() {
+        if self.0.host.store.is_none() {
             return Ok(());
         }
-        let limits = self.0.run_context.limits();
+        let limits = self.0.host.limits();
         let wanted = self.0.live(|live| {
             live.take_progress(self.attempt(), &limits);
             live.urgent = true;
@@ -84,7 +84,7 @@ impl TaskContext {
         });
         self.0.offer();
         // The record may already be held back for coalescing.
-        self.0.run_context.records.notify();
+        self.0.host.outbox.records.notify();
         loop {
             let recorded = self.0.recorded();
             tokio::pin!(recorded);
@@ -107,7 +107,7 @@ impl TaskContext {
     /// number of calls result in a few writes, and the last value is always stored.
     pub fn progress(&self, completed: u64, total: u64) {
         let percentage = if total == 0 { 100.0 } else { (completed as f64 * 100.0 / total as f64).min(100.0) };
-        let limits = self.0.run_context.limits();
+        let limits = self.0.host.limits();
         let changed = self.change(|live| {
             set(live, "progress.total", total.into(), &limits)?;
             set(live, "progress.completed", completed.into(), &limits)?;
@@ -158,10 +158,10 @@ impl TaskContext {
     /// Logs a whole line. A line over the size limit is replaced by a line that reports its size, with the same logger
     /// and level.
     pub fn log_line(&self, mut line: LogLine) {
-        if self.0.run_context.store.is_none() || self.0.is_decided() {
+        if self.0.host.store.is_none() || self.0.is_decided() {
             return;
         }
-        let (size, max) = (crate::attempt::line_bytes(&line), self.0.run_context.limits().log_line_bytes_max);
+        let (size, max) = (crate::attempt::line_bytes(&line), self.0.host.limits().log_line_bytes_max);
         if size > max {
             let message =
                 format!("a log line of {size} bytes was dropped: over the limit of {max} (setting log_line_bytes_max)");

@@ -2,14 +2,15 @@
 //! of a blocking one, and never left set while other code runs on the thread.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
-use super::TaskContext;
+use super::Attempt;
 
 thread_local! {
-    static CURRENT: RefCell<Option<TaskContext>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<Attempt>>> = const { RefCell::new(None) };
 }
 
-pub(super) fn current() -> Option<TaskContext> {
+pub(crate) fn current() -> Option<Arc<Attempt>> {
     CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
 }
 
@@ -20,16 +21,16 @@ pub(crate) fn is_current() -> bool {
 
 /// Makes a body that waits for another task release its concurrency slot, and the end of an attempt wait for its body's additions.
 pub(crate) fn install() {
-    taskyard_core::concurrency_slot::install(|| current()?.0.release_slot());
-    taskyard_core::client::additions::install(|| Some(current()?.0.additions()));
+    taskyard_core::concurrency_slot::install(|| current()?.release_slot());
+    taskyard_core::client::additions::install(|| Some(current()?.additions()));
 }
 
 /// Restores the previous attempt when it is dropped.
-pub(crate) struct Entered(Option<TaskContext>);
+pub(crate) struct Entered(Option<Arc<Attempt>>);
 
 /// Makes an attempt current until the guard is dropped.
-pub(crate) fn enter(context: &TaskContext) -> Entered {
-    Entered(CURRENT.with(|current| current.replace(Some(context.clone()))))
+pub(crate) fn enter(attempt: &Arc<Attempt>) -> Entered {
+    Entered(CURRENT.with(|current| current.replace(Some(attempt.clone()))))
 }
 
 impl Drop for Entered {
