@@ -11,7 +11,7 @@ use taskyard_core::{Error, Limits, Result, payload};
 
 use super::TaskContext;
 use crate::ProgressTracker;
-use crate::attempt::Live;
+use crate::attempt::{Gauge, Live};
 
 impl TaskContext {
     /// Sets the value at a dotted path. The change is stored soon, at the latest with the task's end.
@@ -141,7 +141,7 @@ impl TaskContext {
         let gauge = self.0.live(|live| {
             self.load(live)?;
             let stored = live.context.as_ref().and_then(|context| context.get("progress"));
-            Ok::<_, Error>(Arc::clone(live.gauge.get_or_insert_with(|| crate::task::progress::gauge(stored, resume))))
+            Ok::<_, Error>(Arc::clone(live.gauge.get_or_insert_with(|| Arc::new(Gauge::of(stored, resume)))))
         })?;
         if gauge.is_fresh() {
             self.0.offer();
