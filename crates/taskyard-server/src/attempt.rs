@@ -2,6 +2,12 @@
 //!
 //! An attempt is decided exactly once here ([`Attempt::conclude`]): by the end of its body, by the watchdog that gave
 //! up its thread, or by the shutdown that released it. Later decisions are ignored, as the database would ignore them.
+//!
+//! The room owns everything that one attempt is: its unstored data (`live`, `gauge`), the way from the end of a body to an outcome
+//! (`resolve`, `task_error`, `additions`), what leaves it (`ended`, `outbox`) and what its process provides (`host`). A claimed task
+//! that never begins has no attempt: [`Outbox::ended`] makes its end. Not here: which function runs, where, and in which layers.
+//!
+//! Imports `config` and `primitives` only.
 
 mod additions;
 pub(crate) mod body;
@@ -233,7 +239,7 @@ impl Attempt {
     }
 
     /// Notifies waiters that the store has replied to a record of this attempt.
-    pub fn ring_recorded(&self) {
+    pub fn notify_recorded(&self) {
         self.recorded.notify_waiters();
     }
 

@@ -1,7 +1,7 @@
 //! A server's settings, and the handle to change them while it runs.
 //!
 //! Reading names, environment variables and files is up to the caller. Every loop reads the settings anew on each turn,
-//! so a change takes effect at once.
+//! so a change takes effect at once. Imports nothing of the crate.
 
 mod child_command;
 mod embedded;

@@ -1,8 +1,14 @@
 //! The interface between claiming and running: an executor takes claimed tasks of one runtime and reports the end of
-//! each through [`crate::attempt::Attempt::end`].
+//! each to the [`Outbox`].
+//!
+//! There are two executors: [`in_process`] for Rust tasks, [`children`] for all others. Beside them: what they share
+//! ([`run_context`]), how much to claim (`capacity`), the results of parents in arguments (`references`), and requests of children for
+//! tasks (`demand`).
 //!
 //! Invariants: an accepted task is ended exactly once; a task that has not started can be taken back at any time; no
 //! method waits for the database.
+//!
+//! Imports `registry` and below; an executor knows neither the loops nor the other executor.
 
 pub(crate) mod capacity;
 pub mod children;

@@ -12,7 +12,20 @@
 //!   attempt is charged (within fifteen seconds while the first child process starts).
 //! - No loop ends because the database is unavailable.
 //!
-//! Read [`Server`] for the life cycle, `executor` for how bodies run, and `completer` for how outcomes are written.
+//! # Rooms
+//! Each imports only those above it, and says in its header what it owns.
+//!
+//! - `primitives`: pauses, queues between threads, clock, locks, panics.
+//! - `config`: the settings of a server and of its child processes.
+//! - `attempt`: one attempt from its start to its outcome, and the outbox for what it wants written.
+//! - `task`: what the author of a Rust task uses: declaration, context, progress, log lines.
+//! - [`layer`]: the application's code around and after bodies: layers and hooks.
+//! - `registry`: the functions, state values, layers and hooks of an application.
+//! - `execute`: how bodies run: `in_process` (Rust) and [`children`] (Python).
+//! - `loops`: fetcher, completer, recorder, heartbeat, and the state that they share.
+//! - `upkeep`: what any server does for all: timers, rescue, cascades, schedules, pruning.
+//! - `inline`: runs without a server, for tests.
+//! - `server`: the life cycle: start, stop, status.
 
 mod attempt;
 mod config;

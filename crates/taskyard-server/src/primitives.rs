@@ -1,4 +1,7 @@
-//! Building blocks that know nothing of tasks.
+//! Building blocks that know nothing of tasks: pauses between retries, a queue between threads, the host's clock, short locks, and the
+//! capture of panics.
+//!
+//! This room imports nothing of the crate. What knows a task, an attempt or the store belongs to another room.
 
 pub(crate) mod backoff;
 pub(crate) mod batch_queue;

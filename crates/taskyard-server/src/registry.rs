@@ -2,6 +2,8 @@
 //!
 //! A row in the database never loads or calls anything outside of the registry. A task of an unknown kind is parked
 //! with the reason that [`parked_reason`](crate::parked_reason) returns; a server that has the kind finds the task by the same text.
+//!
+//! Imports `layer`, `task` and `attempt`; an attempt does not know the registry, only the function and the state values that it needs.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -99,7 +99,7 @@ impl Server {
             executors.push(Box::new(Children::new(run_context.clone(), command, runtime.get().handle().clone())));
         }
         let state = Arc::new(State::new(run_context, store, executors, id));
-        state.say(id, serves);
+        state.note_serves(id, serves);
         let (exit_tx, exit) = watch::channel(None);
         let (stop_beat, beat_stopped) = watch::channel(false);
         heartbeat::spawn(state.clone(), beat_stopped).map_err(|error| thread_error(&error))?;

@@ -22,7 +22,7 @@ mod process;
 mod receive;
 mod requests;
 mod signed;
-mod watch;
+mod watchdog;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -255,7 +255,7 @@ impl Executor for Arc<Children> {
     }
 
     fn watch(&self, now: Instant) {
-        watch::watch(self, now);
+        watchdog::watch(self, now);
     }
 
     fn stats(&self) -> ExecutorStats {

@@ -129,14 +129,14 @@ impl Drain {
     async fn run_all(&mut self) -> Result<usize> {
         loop {
             let ran = self.run_out().await?;
-            if self.tell_deaths().await? == 0 {
+            if self.deliver_deaths().await? == 0 {
                 return Ok(ran);
             }
         }
     }
 
     /// Calls the dead-letter hooks and returns the number of dead letters.
-    async fn tell_deaths(&self) -> Result<usize> {
+    async fn deliver_deaths(&self) -> Result<usize> {
         let mut told = 0;
         let hooks = self.run_context.registry.death_hooks();
         let namespace = self.run_context.registry.namespace().cloned();

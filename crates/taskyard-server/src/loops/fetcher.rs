@@ -28,6 +28,7 @@ use crate::execute::references::{self, has_references};
 use crate::execute::{Executor, Queued};
 use crate::loops::state::{Lease, Phase, State};
 use crate::parked_reason;
+use crate::primitives::backoff::jittered;
 use claim::Got;
 use cursor_state::CursorState;
 use shares::Shares;
@@ -57,8 +58,8 @@ pub(crate) struct Fetcher {
     shares: Shares,
     /// The queues and their order at the last claim.
     served: (Option<Vec<String>>, QueueOrder),
-    looked: Instant,
-    asked: watch::Receiver<u64>,
+    claimed_at: Instant,
+    claim_now: watch::Receiver<u64>,
     written: watch::Receiver<u64>,
     // Stored across claims, or a change between the claim and the wait would be missed.
     lease: watch::Receiver<Lease>,
@@ -71,7 +72,7 @@ impl Fetcher {
     /// Creates the fetcher of one of the state's executors.
     pub fn new(state: Arc<State>, executor: usize) -> Self {
         let work = state.store.notifications().work.listen();
-        let (asked, written) = (state.look_now.subscribe(), state.written.subscribe());
+        let (claim_now, written) = (state.claim_now.subscribe(), state.written.subscribe());
         let (lease, settings) = (state.lease.subscribe(), state.run_context.settings.watch());
         Self {
             state,
@@ -81,8 +82,8 @@ impl Fetcher {
             cursor_states: vec![CursorState::default()],
             shares: Shares::default(),
             served: (None, QueueOrder::Priority),
-            looked: Instant::now(),
-            asked,
+            claimed_at: Instant::now(),
+            claim_now,
             written,
             lease,
             settings,
@@ -100,7 +101,7 @@ impl Fetcher {
             if self.hungry && self.state.may_claim() && self.has_capacity() {
                 let capacity = self.executor().capacity().min(self.state.config().claim_max.max(1));
                 if capacity > 0 {
-                    self.look(capacity).await;
+                    self.claim_and_dispatch(capacity).await;
                     continue;
                 }
             }
@@ -113,20 +114,20 @@ impl Fetcher {
     }
 
     /// Claims up to `capacity` tasks and dispatches them.
-    async fn look(&mut self, capacity: usize) {
+    async fn claim_and_dispatch(&mut self, capacity: usize) {
         // A notification from here on may be missed by this claim and requests another one.
         self.work.take();
-        self.asked.mark_unchanged();
+        self.claim_now.mark_unchanged();
         self.written.mark_unchanged();
         self.recheck_at = None;
-        self.looked = Instant::now();
+        self.claimed_at = Instant::now();
         let config = self.state.config();
         self.follow(&config);
         match &config.queues {
             Some(queues) if config.queue_order != QueueOrder::Priority => {
-                self.look_in_order(&config, queues, capacity).await;
+                self.claim_in_order(&config, queues, capacity).await;
             }
-            queues => self.look_at_all(queues.clone(), capacity).await,
+            queues => self.claim_by_priority(queues.clone(), capacity).await,
         }
     }
 
@@ -142,7 +143,7 @@ impl Fetcher {
     }
 
     /// Claims once over all queues, by priority.
-    async fn look_at_all(&mut self, queues: Option<Vec<String>>, capacity: usize) {
+    async fn claim_by_priority(&mut self, queues: Option<Vec<String>>, capacity: usize) {
         let cursor = self.cursor_states[0].cursor();
         match self.claim_at(0, queues.clone(), capacity, cursor).await {
             Got::Reply { claim, reply } => {
@@ -195,11 +196,7 @@ impl Fetcher {
         let (state, executor) = (self.state.clone(), self.executor);
         let config = state.config();
         let hears = state.store.hears_others() && config.use_notify;
-        let poll = crate::primitives::backoff::jittered(if hears {
-            config.fallback_polling_interval
-        } else {
-            config.polling_interval
-        });
+        let poll = jittered(if hears { config.fallback_polling_interval } else { config.polling_interval });
         let recheck = match self.recheck_at {
             // If more work is known already, only capacity is missing.
             Some(at) if !self.hungry => at.saturating_duration_since(Instant::now()).min(poll),
@@ -208,11 +205,11 @@ impl Fetcher {
         let wants_room = self.hungry && state.may_claim();
         tokio::select! {
             () = self.work.notified() => self.hungry = true,
-            _ = self.asked.changed() => self.hungry = true,
+            _ = self.claim_now.changed() => self.hungry = true,
             () = tokio::time::sleep(recheck) => self.hungry = true,
             () = state.executors[executor].changed().notified(), if wants_room => {}
             _ = self.written.changed() => {
-                self.recheck_at.get_or_insert(self.looked + RECHECK);
+                self.recheck_at.get_or_insert(self.claimed_at + RECHECK);
             }
             _ = self.lease.changed() => self.hungry = true,
             _ = self.settings.changed() => self.hungry = true,

@@ -76,7 +76,7 @@ async fn beat_on(state: &State) {
         let config = state.config();
         match beat_once(state, &config).await {
             Ok(reply) if reply.dead => {
-                rise_again(state).await;
+                register_again(state).await;
                 next = first_pause(&config);
             }
             Ok(reply) => {
@@ -163,7 +163,7 @@ fn thresholds(lease: Duration) -> (Duration, Duration) {
 }
 
 /// Handles being declared dead: drops all work and registers again under a new id.
-async fn rise_again(state: &State) {
+async fn register_again(state: &State) {
     tracing::error!(server = %state.id(), "this server was declared dead; it drops its tasks and registers again");
     set_lease(state, Lease::Over);
     state.drop_work(Interrupt::Release);
@@ -174,12 +174,12 @@ async fn rise_again(state: &State) {
         let serves = state.serves();
         match state.store.server_enter(&newcomer(id, &state.config(), serves.clone())).await {
             Ok(()) => {
-                state.say(id, serves);
+                state.note_serves(id, serves);
                 state.set_last_beat(sent);
                 state.identity.send_replace(id);
                 state.counters.reborn.fetch_add(1, Ordering::Relaxed);
                 set_lease(state, Lease::Good);
-                state.look();
+                state.request_claim();
                 return;
             }
             Err(error) => {

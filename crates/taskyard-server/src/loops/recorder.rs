@@ -152,7 +152,7 @@ fn answer(host: &Host, attempt: &Arc<Attempt>, record: &Record, reply: Piece<Wri
         live.queued = more;
         (parting, more)
     });
-    attempt.ring_recorded();
+    attempt.notify_recorded();
     if let Some(ended) = parting {
         host.outbox.ends.push(ended);
         host.outbox.parting.fetch_sub(1, Ordering::AcqRel);

@@ -14,9 +14,10 @@ use crate::execute::run_context::RunContext;
 use crate::execute::{Executor, ExecutorStats, Queued};
 use crate::loops::completer::Claims;
 use crate::primitives::clock;
+use crate::primitives::lock::lock;
 
 /// Delay of the claim that follows one which passed over locked tasks.
-const LOOK_LATER: Duration = Duration::from_secs(1);
+const CLAIM_LATER: Duration = Duration::from_secs(1);
 
 /// Phase in the life of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,9 +83,9 @@ pub(crate) struct State {
     /// Requests a heartbeat now.
     pub beat_now: Notify,
     /// Requests a claim from all fetchers now.
-    pub look_now: watch::Sender<u64>,
+    pub claim_now: watch::Sender<u64>,
     /// Set while a delayed claim is scheduled.
-    looks_later: AtomicBool,
+    claims_later: AtomicBool,
     /// Number of claimed tasks whose arguments are being filled with the results that they refer to.
     pub filling: AtomicUsize,
     /// Number of ends that are not written yet.
@@ -100,7 +101,7 @@ pub(crate) struct State {
     /// Held while dead letters are passed to hooks.
     pub hook_delivery: tokio::sync::Mutex<()>,
     /// The builds and queues that the database has stored for this server, and under which id.
-    pub said: Mutex<Option<(ServerId, Serves)>>,
+    pub stored_serves: Mutex<Option<(ServerId, Serves)>>,
     last_beat: Mutex<Duration>,
 }
 
@@ -121,8 +122,8 @@ impl State {
             phase: watch::Sender::new(Phase::Running),
             lease: watch::Sender::new(Lease::Good),
             beat_now: Notify::new(),
-            look_now: watch::Sender::new(0),
-            looks_later: AtomicBool::new(false),
+            claim_now: watch::Sender::new(0),
+            claims_later: AtomicBool::new(false),
             filling: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
             written: watch::Sender::new(0),
@@ -130,7 +131,7 @@ impl State {
             lost: watch::Sender::new(None),
             beat_ended: watch::Sender::new(false),
             hook_delivery: tokio::sync::Mutex::default(),
-            said: Mutex::new(None),
+            stored_serves: Mutex::new(None),
             last_beat: Mutex::new(clock::elapsed()),
         }
     }
@@ -149,8 +150,8 @@ impl State {
     }
 
     /// Notes that the database has stored the builds and queues under this id.
-    pub fn say(&self, id: ServerId, serves: Serves) {
-        *crate::primitives::lock::lock(&self.said) = Some((id, serves));
+    pub fn note_serves(&self, id: ServerId, serves: Serves) {
+        *lock(&self.stored_serves) = Some((id, serves));
     }
 
     pub fn phase(&self) -> Phase {
@@ -201,27 +202,27 @@ impl State {
 
     /// Returns the host's time at which the last successful heartbeat was sent.
     pub fn last_beat(&self) -> Duration {
-        *crate::primitives::lock::lock(&self.last_beat)
+        *lock(&self.last_beat)
     }
 
     pub fn set_last_beat(&self, at: Duration) {
-        *crate::primitives::lock::lock(&self.last_beat) = at;
+        *lock(&self.last_beat) = at;
     }
 
-    pub fn look(&self) {
-        self.look_now.send_modify(|count| *count = count.wrapping_add(1));
+    pub fn request_claim(&self) {
+        self.claim_now.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Requests a claim from the fetchers after a pause: tasks that were locked may be free by then.
-    pub fn look_later(self: &Arc<Self>) {
-        if self.looks_later.swap(true, Ordering::AcqRel) {
+    pub fn request_claim_later(self: &Arc<Self>) {
+        if self.claims_later.swap(true, Ordering::AcqRel) {
             return;
         }
         let state = Arc::clone(self);
         tokio::spawn(async move {
-            tokio::time::sleep(LOOK_LATER).await;
-            state.looks_later.store(false, Ordering::Release);
-            state.look();
+            tokio::time::sleep(CLAIM_LATER).await;
+            state.claims_later.store(false, Ordering::Release);
+            state.request_claim();
         });
     }
 

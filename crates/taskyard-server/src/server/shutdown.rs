@@ -62,7 +62,7 @@ pub(super) async fn shut_down(state: &Arc<State>, fetchers: &mut JoinSet<()>, st
     };
     if all_written && Instant::now() < graced {
         tokio::select! {
-            () = upkeep::deaths::tell_rest(state) => {}
+            () = upkeep::deaths::deliver_rest(state) => {}
             () = tokio::time::sleep_until(graced) => {}
             () = state.reached(Phase::Hastened) => {}
         }

@@ -49,7 +49,7 @@ async fn release(state: &State) -> bool {
                 match state.store.has_refused(state.id(), runtime, kind).await {
                     Ok(true) => {
                         state.run_context.is_another_python_build();
-                        if !kinds::say(state).await {
+                        if !kinds::write_serves(state).await {
                             return false;
                         }
                     }
@@ -65,7 +65,7 @@ async fn release(state: &State) -> bool {
                 Some(tasks) => {
                     failpoint!("unpark", After);
                     tracing::info!(reason, tasks, "released parked tasks that this server can run");
-                    state.look();
+                    state.request_claim();
                 }
                 None => return false,
             }

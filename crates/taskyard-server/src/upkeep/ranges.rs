@@ -35,7 +35,7 @@ async fn compare(state: &State) {
             Ok(report) => {
                 repaired += report.repaired;
                 if report.repaired > 0 {
-                    state.look();
+                    state.request_claim();
                 }
                 after = report.last;
             }

@@ -101,7 +101,7 @@ async fn rescue(state: &State, seen: &BeatSeen, overdue: bool) {
         failpoint!("rescue", After);
         tracing::warn!(server = %seen.server, tasks, "a server was lost; its tasks are runnable again");
         state.counters.rescued.fetch_add(tasks as u64, Ordering::Relaxed);
-        state.look();
+        state.request_claim();
     }
 }
 

@@ -153,7 +153,7 @@ async fn apply(state: &State, ticks: Vec<Tick>, refused: &mut Refused) -> Result
         }
     };
     if written.iter().flatten().any(|tasks| !tasks.is_empty()) {
-        state.look();
+        state.request_claim();
     }
     Ok(written.iter().map(Option::is_some).collect())
 }

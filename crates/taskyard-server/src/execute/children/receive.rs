@@ -149,12 +149,12 @@ fn ended(children: &Arc<Children>, pool: &mut ChildPool, number: u64, ends: Vec<
             (None, _) => {}
             (Some(Assignment::Sent { queued, recall }), End::Recalled) => match recall {
                 Some(Recall::Requeue) => back.push(*queued),
-                Some(Recall::Asked) => outcomes.push((unstarted(children, *queued), Outcome::Interrupted)),
-                _ => outcomes.push((unstarted(children, *queued), Outcome::Released)),
+                Some(Recall::Asked) => children.end_unstarted(*queued, Outcome::Interrupted),
+                _ => children.end_unstarted(*queued, Outcome::Released),
             },
             (Some(Assignment::Sent { queued, .. }), end) => {
                 // The attempt ended before it began, or both messages arrived at once.
-                let attempt = unstarted(children, *queued);
+                let attempt = queued.begin(&children.run_context.host, None);
                 let (outcome, failure) = resolved(&attempt, None, end, build.as_deref());
                 failures.extend(failure.map(|failure| (slot, failure)));
                 outcomes.push((attempt, outcome));
@@ -208,10 +208,6 @@ pub(super) fn resolved(
         attempt.log_elsewhere();
     }
     (outcome, after)
-}
-
-fn unstarted(children: &Children, queued: crate::execute::Queued) -> Arc<Attempt> {
-    queued.begin(&children.run_context.host, None)
 }
 
 /// Returns the outcome to write for this end.

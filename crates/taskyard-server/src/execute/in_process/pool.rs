@@ -1,6 +1,4 @@
-//! The executor of Rust tasks: workers on the caller's runtime, worker threads for bodies that cannot move between
-//! threads, and threads for blocking bodies. Each kind has its own queue of unstarted tasks and its own concurrency
-//! slots.
+//! [`Pool`]: one executor for three kinds of workers. Each kind has its own queue of unstarted tasks and its own concurrency slots.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,9 +12,9 @@ use taskyard_core::{TaskId, TaskRecord, Token};
 use tokio::sync::Notify;
 
 use super::blocking::Blocking;
-use super::local;
+use super::local_workers;
 use super::running::Table;
-use super::shared::{self, SharedRuntime};
+use super::shared_workers::{self, SharedRuntime};
 use super::worker_group::WorkerGroup;
 use crate::attempt::{Attempt, Interrupt};
 use crate::execute::capacity;
@@ -24,6 +22,7 @@ use crate::execute::run_context::RunContext;
 use crate::execute::{Executor, ExecutorStats, Queued};
 use crate::layer::Layers;
 use crate::layer::death_hooks::DeliveryResult;
+use crate::primitives::lock::lock;
 use crate::{Run, ServerConfig};
 
 /// Values of `mostly`: the kind of workers that runs most of the last batch. Claims are sized for these.
@@ -64,8 +63,8 @@ impl Pool {
             run_context,
             blocking: Blocking::new(found.clone()),
             runtime,
-            shared: WorkerGroup::new(shared::spawn),
-            local: WorkerGroup::new(local::spawn),
+            shared: WorkerGroup::new(shared_workers::spawn),
+            local: WorkerGroup::new(local_workers::spawn),
             table: Table::default(),
             changed: Notify::new(),
             abandoned: AtomicUsize::new(0),
@@ -74,7 +73,7 @@ impl Pool {
             closing: AtomicBool::new(false),
             closed: Notify::new(),
         });
-        shared::watch_runtime(&pool);
+        shared_workers::watch_runtime(&pool);
         pool
     }
 
@@ -122,7 +121,7 @@ impl Pool {
     /// Calls `f` for every attempt whose body is in its first poll.
     fn each_first_poll(&self, mut f: impl FnMut(&Arc<Attempt>)) {
         for worker_group in self.worker_groups() {
-            for worker in crate::primitives::lock::lock(&worker_group.workers).iter() {
+            for worker in lock(&worker_group.workers).iter() {
                 if let Some(attempt) = worker.polls().current() {
                     f(&attempt);
                 }
@@ -285,7 +284,7 @@ impl Executor for Arc<Pool> {
         let queued = self.queued();
         let mut stats = ExecutorStats { unstarted: queued, ..ExecutorStats::default() };
         for worker_group in self.worker_groups() {
-            for worker in crate::primitives::lock::lock(&worker_group.workers).iter() {
+            for worker in lock(&worker_group.workers).iter() {
                 if worker.is_idle() {
                     stats.workers_idle += 1;
                 } else {

@@ -15,7 +15,7 @@ use taskyard_core::store::Outcome;
 
 use super::pool::Pool;
 use super::running::{RunSite, Running};
-use super::shared;
+use super::shared_workers;
 use super::worker::WorkerHandle;
 use crate::ServerConfig;
 use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
@@ -54,7 +54,7 @@ pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
         runtime.note_blocked(found.blocked, pool.abandoned_shared.load(Ordering::Acquire), pool, now);
     }
     if found.revive {
-        shared::revive(pool);
+        shared_workers::revive(pool);
     }
     // A wake-up of a worker that was then blocked by another body would leave tasks in the queue.
     for worker_group in pool.worker_groups() {
@@ -126,7 +126,7 @@ fn watch_worker(
         worker.set_stalled(false);
         worker.give_place_up(&attempt);
         end_culprit(pool, &attempt, outcome);
-        shared::drive(pool.clone(), worker.clone());
+        shared_workers::drive(pool.clone(), worker.clone());
         found.blocked += 1;
         found.revive = true;
     }

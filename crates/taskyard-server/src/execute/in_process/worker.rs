@@ -1,4 +1,4 @@
-//! A worker for async bodies: takes tasks from its crew's queue, creates their bodies and polls each once in place.
+//! A worker for async bodies: takes tasks from its group's queue, creates their bodies and polls each once in place.
 //!
 //! Most of the cost of a short task is overhead, so only a body that is still pending after that poll becomes a task of
 //! the runtime, with a timer and an entry in the table of running attempts ([`super::pending`]). Ends are passed on in
@@ -39,7 +39,7 @@ pub(super) trait WorkerHost: Sized + 'static {
     /// The type of its bodies.
     type Body: Future<Output = BodyResult> + Unpin + 'static;
 
-    /// Returns the crew of such workers.
+    /// Returns the group of such workers.
     fn worker_group(pool: &Pool) -> &WorkerGroup;
 
     /// Creates a body.
@@ -109,7 +109,7 @@ impl WorkerHandle {
     }
 
     /// Returns the number of tasks that occupy a slot.
-    fn seated(&self) -> usize {
+    fn occupying(&self) -> usize {
         self.tasks().saturating_sub(self.released_slots())
     }
 
@@ -146,7 +146,7 @@ impl WorkerHandle {
 
     /// Returns the number of slots that cannot take a task now.
     pub fn taken(&self, concurrency: usize) -> usize {
-        if self.is_stalled() { concurrency } else { self.seated().min(concurrency) }
+        if self.is_stalled() { concurrency } else { self.occupying().min(concurrency) }
     }
 
     pub fn polls(&self) -> Arc<FirstPolls> {
@@ -245,7 +245,7 @@ impl Drop for SlotTakenAgain {
     }
 }
 
-/// Removes the worker from its crew when it ends for any reason.
+/// Removes the worker from its group when it ends for any reason.
 struct Leave<H: WorkerHost>(Arc<Worker<H>>);
 
 impl<H: WorkerHost> Drop for Leave<H> {
@@ -281,7 +281,7 @@ pub(super) async fn work<H: WorkerHost>(worker: Arc<Worker<H>>) {
         if surplus && worker.worker_handle.is_idle() {
             return;
         }
-        let full = surplus || worker.worker_handle.seated() >= config.concurrency.max(1);
+        let full = surplus || worker.worker_handle.occupying() >= config.concurrency.max(1);
         let arrived = worker_group.run_queue.arrived.notified();
         tokio::pin!(arrived);
         // From here on an arrival is not missed; earlier ones are found by checking the queue.
@@ -321,7 +321,7 @@ async fn start_row<H: WorkerHost>(worker: &Arc<Worker<H>>) {
     let (mut began, mut count, mut ended) = (None, 0, 0);
     let mut spent = Duration::ZERO;
     let mut last = Instant::now();
-    while worker.worker_handle.seated() < concurrency && !worker.is_leaving() {
+    while worker.worker_handle.occupying() < concurrency && !worker.is_leaving() {
         let Some(queued) = worker_group.pop(pool, &worker.worker_handle) else { break };
         let Some(at_once) = start(worker, queued).await else { break };
         let now = Instant::now();

@@ -65,7 +65,7 @@ impl Fetcher {
                     failpoint!("claim", After);
                 }
                 if reply.passed_over {
-                    self.state.look_later();
+                    self.state.request_claim_later();
                 }
                 return Got::Reply { claim: request.claim, reply };
             }

@@ -13,9 +13,10 @@ use super::Fetcher;
 use super::claim::Got;
 use crate::execute::demand::{DemandMessage, TakeRequest};
 use crate::loops::state::{Lease, Phase};
+use crate::primitives::backoff::jittered;
 
 /// Minimum time between two claims for the same requests, however many notifications arrive.
-const LOOKS_APART: Duration = Duration::from_millis(5);
+const CLAIMS_APART: Duration = Duration::from_millis(5);
 
 impl Fetcher {
     /// Runs until the server stops.
@@ -58,9 +59,9 @@ impl Fetcher {
     /// Claims once for all requests. Returns true if a task waits that must run alone.
     async fn serve(&mut self, requests: &mut Vec<TakeRequest>) -> bool {
         self.work.take();
-        self.asked.mark_unchanged();
+        self.claim_now.mark_unchanged();
         self.written.mark_unchanged();
-        self.looked = Instant::now();
+        self.claimed_at = Instant::now();
         let mut alone = false;
         let mut groups: Vec<Option<Vec<String>>> = Vec::new();
         for one in requests.iter_mut() {
@@ -148,34 +149,30 @@ impl Fetcher {
         let (state, executor) = (self.state.clone(), self.executor);
         let config = state.config();
         let hears = state.store.hears_others() && config.use_notify;
-        let poll = crate::primitives::backoff::jittered(if hears {
-            config.fallback_polling_interval
-        } else {
-            config.polling_interval
-        });
+        let poll = jittered(if hears { config.fallback_polling_interval } else { config.polling_interval });
         let now = Instant::now();
         let first = requests.iter().map(|one| one.until.saturating_duration_since(now)).min();
         let waits = !requests.is_empty();
         let patience = first.unwrap_or(poll).min(poll).max(Duration::from_millis(1));
-        let polled = self.looked + poll <= now + patience;
+        let polled = self.claimed_at + poll <= now + patience;
         tokio::select! {
             () = state.run_context.demand.filled() => {}
             () = tokio::time::sleep(patience) => self.hungry |= polled,
             () = state.reached(Phase::Draining) => {}
-            () = self.work.notified(), if waits => self.look_soon().await,
-            _ = self.asked.changed(), if waits => self.look_soon().await,
-            _ = self.settings.changed(), if waits => self.look_soon().await,
+            () = self.work.notified(), if waits => self.claim_soon().await,
+            _ = self.claim_now.changed(), if waits => self.claim_soon().await,
+            _ = self.settings.changed(), if waits => self.claim_soon().await,
             _ = self.lease.changed() => self.hungry |= *state.lease.borrow() == Lease::Good,
             // The end of a task may have freed capacity in a limited queue, or made this server idle.
-            _ = self.written.changed(), if waits => self.look_soon().await,
-            () = state.executors[executor].changed().notified(), if waits && alone => self.look_soon().await,
+            _ = self.written.changed(), if waits => self.claim_soon().await,
+            () = state.executors[executor].changed().notified(), if waits && alone => self.claim_soon().await,
         }
     }
 
-    async fn look_soon(&mut self) {
-        let rested = self.looked.elapsed();
-        if rested < LOOKS_APART {
-            tokio::time::sleep(LOOKS_APART - rested).await;
+    async fn claim_soon(&mut self) {
+        let rested = self.claimed_at.elapsed();
+        if rested < CLAIMS_APART {
+            tokio::time::sleep(CLAIMS_APART - rested).await;
         }
         self.hungry = true;
     }

@@ -18,7 +18,7 @@ struct Taken {
 
 impl Fetcher {
     /// Fills the capacity from the queues in their order.
-    pub(super) async fn look_in_order(&mut self, config: &ServerConfig, queues: &[String], capacity: usize) {
+    pub(super) async fn claim_in_order(&mut self, config: &ServerConfig, queues: &[String], capacity: usize) {
         let mut left = capacity;
         let mut dry = vec![false; queues.len()];
         let mut alone = None;

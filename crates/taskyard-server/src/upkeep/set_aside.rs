@@ -9,6 +9,7 @@ use taskyard_core::store::{EndAside, WriteReply};
 
 use crate::loops::state::State;
 use crate::primitives::backoff::jittered;
+use crate::primitives::lock::lock;
 
 /// Interval between checks of the number of ends held here.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
@@ -66,7 +67,7 @@ pub(super) async fn note(state: &State) {
         if held == told || held.1 == 0 && told.1 == 0 {
             continue;
         }
-        let reason = crate::primitives::lock::lock(&state.counters.held_reason).clone();
+        let reason = lock(&state.counters.held_reason).clone();
         let ends = u32::try_from(held.1).unwrap_or(u32::MAX);
         if state.store.server_holds(held.0, ends, reason.as_deref().filter(|_| ends > 0)).await.is_ok() {
             told = held;
