@@ -2,12 +2,27 @@
 //!
 //! An attempt is decided exactly once here ([`Attempt::conclude`]): by the end of its body, by the watchdog that gave
 //! up its thread, or by the shutdown that released it. Later decisions are ignored, as the database would ignore them.
+//!
+//! The room owns everything that one attempt is: its unstored data (`live`, `gauge`), the way from the end of a body to an outcome
+//! (`resolve`, `task_error`, `additions`), what leaves it (`ended`, `outbox`) and what its process provides (`host`). A claimed task
+//! that never begins has no attempt: [`Outbox::ended`] makes its end. Not here: which function runs, where, and in which layers.
+//!
+//! Imports `config` and `primitives` only.
 
 mod additions;
+pub(crate) mod body;
+pub(crate) mod current;
 mod ended;
 mod failure_log;
+mod gauge;
+mod hook_tasks;
+mod host;
 mod live;
+mod outbox;
+pub(crate) mod parked_reason;
 mod resolve;
+pub(crate) mod states;
+pub(crate) mod task_error;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,20 +30,24 @@ use std::time::Instant;
 
 use taskyard_core::client::additions::Additions;
 use taskyard_core::concurrency_slot::SlotRelease;
-use taskyard_core::state::Runtime;
-use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
+use taskyard_core::store::{Claimed, Outcome, WriteReply};
 use taskyard_core::{ClaimId, Client, Failure, TaskId};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
+use body::Function;
 pub(crate) use ended::{Ended, Refusal, line_bytes};
 pub(crate) use failure_log::{FailureLog, ParkedLog};
+pub(crate) use gauge::Gauge;
+pub(crate) use hook_tasks::HookTasks;
+pub(crate) use host::Host;
 pub(crate) use live::Live;
+pub(crate) use outbox::Outbox;
 pub(crate) use resolve::{End, resolve_outcome};
 
-use crate::lock::lock;
-use crate::run_context::RunContext;
-use crate::{TaskContext, TaskError, panics, task_context};
+use crate::TaskError;
+use crate::primitives::lock::lock;
+use crate::primitives::panics;
 
 /// Why a running attempt is to end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +71,9 @@ pub(crate) trait ConcurrencySlot: Send + Sync {
 pub(crate) struct Attempt {
     pub claimed: Claimed,
     pub claim: ClaimId,
-    pub run_context: Arc<RunContext>,
+    pub host: Arc<Host>,
+    /// The function, if the body runs in this process.
+    pub function: Option<&'static dyn Function>,
     decided: AtomicBool,
     interrupt: AtomicU8,
     interrupted_at: OnceLock<Instant>,
@@ -79,31 +100,21 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub fn new(claimed: Claimed, claim: ClaimId, run_context: Arc<RunContext>) -> Arc<Self> {
-        Self::made(None, claimed, claim, run_context)
-    }
-
-    /// Creates an attempt whose body occupies a concurrency slot of this process.
-    pub fn with_slot(
-        slot: Arc<dyn ConcurrencySlot>,
+    /// Creates the attempt of a claimed task. `function` and `slot`: if the body runs in this process, and if it occupies one of the
+    /// process's concurrency slots.
+    pub fn new(
+        host: Arc<Host>,
         claimed: Claimed,
         claim: ClaimId,
-        run_context: Arc<RunContext>,
-    ) -> Arc<Self> {
-        Self::made(Some(slot), claimed, claim, run_context)
-    }
-
-    fn made(
+        function: Option<&'static dyn Function>,
         slot: Option<Arc<dyn ConcurrencySlot>>,
-        claimed: Claimed,
-        claim: ClaimId,
-        run_context: Arc<RunContext>,
     ) -> Arc<Self> {
         Arc::new(Self {
             slot,
             claimed,
             claim,
-            run_context,
+            host,
+            function,
             decided: AtomicBool::new(false),
             interrupt: AtomicU8::new(0),
             interrupted_at: OnceLock::new(),
@@ -165,9 +176,9 @@ impl Attempt {
         }
     }
 
-    /// Runs a piece of the body inside its span and as [`TaskContext::current`]. A panic is returned as a failure.
+    /// Runs a piece of the body inside its span and as [`crate::TaskContext::current`]. A panic is returned as a failure.
     pub fn run<T>(self: &Arc<Self>, piece: impl FnOnce() -> T) -> Result<T, Failure> {
-        let _entered = task_context::enter(&TaskContext(self.clone()));
+        let _entered = current::enter(self);
         let _span = self.span.get_or_init(|| self.open_span()).enter();
         panics::catch(piece)
     }
@@ -199,24 +210,6 @@ impl Attempt {
         self.logged_elsewhere.store(true, Ordering::Release);
     }
 
-    /// Returns the line to log once this outcome is stored.
-    fn failure_log(&self, outcome: &Outcome) -> Option<Box<FailureLog>> {
-        match outcome {
-            Outcome::Done { .. } => None,
-            Outcome::Refused { reason, build } => {
-                let runtime = if *build == self.run_context.rust_build { Runtime::Rust } else { Runtime::Python };
-                self.run_context.parked.write(reason, runtime, self.run_context.registry.namespace());
-                None
-            }
-            Outcome::Parked { reason } => {
-                self.run_context.parked.write(reason, Runtime::Python, self.run_context.registry.namespace());
-                None
-            }
-            _ if self.logged_elsewhere.load(Ordering::Acquire) => None,
-            outcome => FailureLog::of(&self.claimed, outcome),
-        }
-    }
-
     /// Abandons the body: its later waits have no effect. Returns true if it was waiting for a task.
     pub fn forget_rests(&self) -> bool {
         // From here on, no wait counts as the first or the last.
@@ -235,8 +228,8 @@ impl Attempt {
 
     /// Queues the attempt for the recorder unless it is queued already.
     pub fn offer(self: &Arc<Self>) {
-        if self.run_context.store.is_some() && !self.live(|live| std::mem::replace(&mut live.queued, true)) {
-            self.run_context.records.push(self.clone());
+        if self.host.store.is_some() && !self.live(|live| std::mem::replace(&mut live.queued, true)) {
+            self.host.outbox.records.push(self.clone());
         }
     }
 
@@ -246,7 +239,7 @@ impl Attempt {
     }
 
     /// Notifies waiters that the store has replied to a record of this attempt.
-    pub fn ring_recorded(&self) {
+    pub fn notify_recorded(&self) {
         self.recorded.notify_waiters();
     }
 
@@ -263,19 +256,20 @@ impl Attempt {
             return None;
         }
         self.leave_additions();
-        let failure = self.failure_log(&outcome);
-        let finish =
-            Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };
-        let mut ended = Ended { finish, claim: self.claim, answer, refusal: None, failure };
+        let mut ended = self.host.outbox.ended(&self.claimed, self.claim, outcome);
+        ended.answer = answer;
+        if self.logged_elsewhere.load(Ordering::Acquire) {
+            ended.failure = None;
+        }
         if self.touched.load(Ordering::Acquire) {
             let mut live = lock(&self.live);
             self.recorded.notify_waiters();
             if live.recording {
-                self.run_context.parting.fetch_add(1, Ordering::AcqRel);
+                self.host.outbox.parting.fetch_add(1, Ordering::AcqRel);
                 live.parting = Some(ended);
                 return None;
             }
-            live.part(&mut ended.finish, self.claimed.attempt, &self.run_context.limits());
+            live.part(&mut ended.finish, self.claimed.attempt, &self.host.limits());
         }
         Some(ended)
     }
@@ -283,7 +277,7 @@ impl Attempt {
     /// Decides the attempt and queues its end for writing.
     pub fn end(&self, outcome: Outcome) {
         if let Some(ended) = self.conclude(outcome) {
-            self.run_context.ends.push(ended);
+            self.host.outbox.ends.push(ended);
         }
     }
 
@@ -291,7 +285,7 @@ impl Attempt {
     pub fn end_told(&self, outcome: Outcome) -> oneshot::Receiver<WriteReply> {
         let (answer, told) = oneshot::channel();
         if let Some(ended) = self.conclude_told(outcome, Some(answer)) {
-            self.run_context.ends.push(ended);
+            self.host.outbox.ends.push(ended);
         }
         told
     }

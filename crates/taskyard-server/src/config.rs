@@ -1,7 +1,10 @@
 //! A server's settings, and the handle to change them while it runs.
 //!
 //! Reading names, environment variables and files is up to the caller. Every loop reads the settings anew on each turn,
-//! so a change takes effect at once.
+//! so a change takes effect at once. Imports nothing of the crate.
+
+mod child_command;
+mod embedded;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,8 @@ use taskyard_core::store::Retention;
 use taskyard_core::{Error, Limits, QueueOrder, Result, queue_order};
 use tokio::sync::watch;
 
-use crate::children::ChildCommand;
+pub use child_command::ChildCommand;
+pub use embedded::Embedded;
 
 /// The settings of a server.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,8 +11,8 @@ use taskyard_core::{ClaimId, NewTask, Token};
 
 pub use drain::drain;
 
-use crate::attempt::{Attempt, End};
-use crate::run_context::RunContext;
+use crate::attempt::{Attempt, End, current};
+use crate::execute::run_context::RunContext;
 use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 
 /// Runs a task's function once in this process, without a database. Context and log lines stay in memory, and the body
@@ -22,13 +22,13 @@ use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 /// The error of the body; an error of type `Panicked` if it panicked, of type `UnknownKind` if its kind is not
 /// registered.
 pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult {
-    crate::panics::record_locations(crate::task_context::is_current);
+    crate::primitives::panics::record_locations(current::is_current);
     let Some(def) = registry.get(&task.kind) else {
         return Err(TaskError::new("UnknownKind", format!("no function of kind `{}` is registered", task.kind)));
     };
     let run_context = RunContext::new(registry.clone(), LiveConfig::new(ServerConfig::default()), None, None);
-    let attempt = Attempt::new(claimed(task), ClaimId::generate(), run_context);
-    match drive::drive(&attempt, def.run, None).await {
+    let attempt = Attempt::new(run_context.host.clone(), claimed(task), ClaimId::generate(), Some(def), None);
+    match drive::drive(registry, &attempt, def.run, None).await {
         End::Returned(result) => result,
         End::Panicked(failure) => {
             let error = TaskError::new(failure.error_type, failure.message);

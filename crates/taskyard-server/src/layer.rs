@@ -7,9 +7,10 @@
 //!
 //! [tower]: https://docs.rs/tower
 
-mod hooks;
+pub(crate) mod death_hooks;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod run_hooks;
 mod timeout_warning;
 mod trace;
 
@@ -25,14 +26,15 @@ use send_wrapper::SendWrapper;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::attempt::body::Function;
 use crate::attempt::{Attempt, End};
-use crate::lock::lock;
-use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
+use crate::primitives::lock::lock;
+use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskDef, TaskError, TaskFailure};
 
-pub use hooks::BodyEnd;
-pub(crate) use hooks::{HookTasks, RunHooks};
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, MetricsLayer};
+pub use run_hooks::BodyEnd;
+use run_hooks::RunHooks;
 pub use timeout_warning::{TimeoutWarning, TimeoutWarningLayer};
 pub use trace::{Trace, TraceLayer};
 
@@ -50,12 +52,12 @@ pub struct TaskService(Arc<dyn Fn(TaskContext) -> AsyncBody + Send + Sync>);
 
 impl TaskService {
     /// Returns the service that runs the bodies themselves.
-    pub(crate) fn bodies() -> Self {
-        Self(Arc::new(|context| Box::pin(hooks::body(context))))
+    fn bodies() -> Self {
+        Self(Arc::new(|context| Box::pin(run_hooks::body(context))))
     }
 
     /// Wraps the service in a layer.
-    pub(crate) fn inside<L>(self, layer: &L) -> Self
+    fn inside<L>(self, layer: &L) -> Self
     where
         L: Layer<Self>,
         L::Service: Service<TaskContext, Response = Vec<u8>> + Clone + Send + 'static,
@@ -73,7 +75,7 @@ impl TaskService {
     }
 
     /// Returns the future that runs in a body's place.
-    pub(crate) fn body(&self, context: TaskContext) -> AsyncBody {
+    fn body(&self, context: TaskContext) -> AsyncBody {
         (self.0)(context)
     }
 }
@@ -99,24 +101,54 @@ impl fmt::Debug for TaskService {
     }
 }
 
-/// Creates an async body with the layers and hooks around it.
-pub(crate) fn async_body(make: fn(TaskContext) -> AsyncBody, context: TaskContext) -> AsyncBody {
-    surrounded(&context).unwrap_or_else(|| make(context))
+/// The layers of an application, and its hooks around each run.
+#[derive(Clone, Default)]
+pub(crate) struct Layers {
+    /// `None` without layers.
+    outermost: Option<TaskService>,
+    pub hooks: RunHooks,
 }
 
-/// Creates a local body with the layers and hooks around it, for the calling thread.
-pub(crate) fn local_body(make: fn(TaskContext) -> LocalBody, context: TaskContext) -> LocalBody {
-    match surrounded(&context) {
-        Some(body) => body,
-        None => make(context),
+impl Layers {
+    /// Wraps everything up to now in a layer.
+    pub fn add<L>(&mut self, layer: &L)
+    where
+        L: Layer<TaskService>,
+        L::Service: Service<TaskContext, Response = Vec<u8>> + Clone + Send + 'static,
+        <L::Service as Service<TaskContext>>::Error: Into<TaskError>,
+        <L::Service as Service<TaskContext>>::Future: Send,
+    {
+        self.outermost = Some(self.outermost.take().unwrap_or_else(TaskService::bodies).inside(layer));
     }
-}
 
-/// Runs a blocking body on this thread, with the layers and hooks around it.
-pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskContext) -> BodyResult {
-    match surrounded(&context) {
-        Some(body) => block_on_thread(&context, body),
-        None => call(context),
+    /// Creates an async body with the layers and hooks around it.
+    pub fn async_body(&self, make: fn(TaskContext) -> AsyncBody, context: TaskContext) -> AsyncBody {
+        self.surrounded(&context).unwrap_or_else(|| make(context))
+    }
+
+    /// Creates a local body with the layers and hooks around it, for the calling thread.
+    pub fn local_body(&self, make: fn(TaskContext) -> LocalBody, context: TaskContext) -> LocalBody {
+        match self.surrounded(&context) {
+            Some(body) => body,
+            None => make(context),
+        }
+    }
+
+    /// Runs a blocking body on this thread, with the layers and hooks around it.
+    pub fn blocking_body(&self, call: fn(TaskContext) -> BodyResult, context: TaskContext) -> BodyResult {
+        match self.surrounded(&context) {
+            Some(body) => block_on_thread(&context, body),
+            None => call(context),
+        }
+    }
+
+    /// Returns the future that replaces a body, if there are layers or hooks.
+    fn surrounded(&self, context: &TaskContext) -> Option<AsyncBody> {
+        if self.hooks.is_empty() {
+            self.outermost.as_ref().map(|layers| layers.body(context.clone()))
+        } else {
+            Some(Box::pin(run_hooks::run(context.clone(), self.hooks.clone(), self.outermost.clone())))
+        }
     }
 }
 
@@ -131,31 +163,22 @@ pub(crate) fn settled_on_thread(attempt: &Arc<Attempt>, end: End) -> End {
     }
 }
 
-/// Returns the future that replaces a body, if there are layers or hooks.
-fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
-    let registry = &context.0.run_context.registry;
-    let layers = registry.layers();
-    if registry.run_hooks().is_empty() {
-        layers.map(|layers| layers.body(context.clone()))
-    } else {
-        Some(Box::pin(hooks::run(context.clone(), layers.cloned())))
-    }
-}
-
-/// Creates the body of a function as a future that layers may wrap.
-fn body_of(run: Run, context: TaskContext) -> AsyncBody {
-    match run {
-        Run::Async(make) => make(context),
-        // A local body stays on the thread that created it. If a layer moves it, it panics, and the attempt fails.
-        Run::Local(make) => Box::pin(SendWrapper::new(make(context))),
-        // The future of a blocking body is polled on its own thread. The layers around it may have waited for long: an
-        // attempt that has ended meanwhile must not begin.
-        Run::Blocking(call) => Box::pin(async move {
-            if context.is_cancelled() || context.0.is_decided() {
-                return Err(TaskError::cancelled());
-            }
-            call(context)
-        }),
+impl Function for TaskDef {
+    fn body(&self, attempt: &Arc<Attempt>) -> AsyncBody {
+        let context = TaskContext(attempt.clone());
+        match self.run {
+            Run::Async(make) => make(context),
+            // A local body stays on the thread that created it. If a layer moves it, it panics, and the attempt fails.
+            Run::Local(make) => Box::pin(SendWrapper::new(make(context))),
+            // The future of a blocking body is polled on its own thread. The layers around it may have waited for long: an
+            // attempt that has ended meanwhile must not begin.
+            Run::Blocking(call) => Box::pin(async move {
+                if context.is_cancelled() || context.0.is_decided() {
+                    return Err(TaskError::cancelled());
+                }
+                call(context)
+            }),
+        }
     }
 }
 

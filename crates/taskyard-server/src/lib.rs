@@ -12,45 +12,42 @@
 //!   attempt is charged (within fifteen seconds while the first child process starts).
 //! - No loop ends because the database is unavailable.
 //!
-//! Read [`Server`] for the life cycle, `executor` for how bodies run, and `completer` for how outcomes are written.
+//! # Rooms
+//! Each imports only those above it, and says in its header what it owns.
+//!
+//! - `primitives`: queues between threads, clock, locks, panics.
+//! - `config`: the settings of a server and of its child processes.
+//! - `attempt`: one attempt from its start to its outcome, and the outbox for what it wants written.
+//! - `task`: what the author of a Rust task uses: declaration, context, progress, log lines.
+//! - [`layer`]: the application's code around and after bodies: layers and hooks.
+//! - `registry`: the functions, state values, layers and hooks of an application.
+//! - `execute`: how bodies run: `in_process` (Rust) and [`children`] (Python).
+//! - `loops`: fetcher, completer, recorder, heartbeat, and the state that they share.
+//! - `upkeep`: what any server does for all: timers, rescue, cascades, schedules, pruning.
+//! - `inline`: runs without a server, for tests.
+//! - `server`: the life cycle: start, stop, status.
 
 mod attempt;
-mod batch_queue;
-mod bisect;
-pub mod children;
-mod clock;
-mod completer;
 mod config;
-mod executor;
-mod fetcher;
-mod heartbeat;
-mod hooks;
+mod execute;
 mod inline;
 pub mod layer;
-mod lock;
-mod log_layer;
-mod panics;
-mod parked_reason;
-mod progress;
-mod recorder;
-mod references;
+mod loops;
+mod primitives;
 mod registry;
-mod run_context;
 mod server;
-mod state;
-mod task_context;
-mod task_def;
-mod task_error;
+mod task;
 mod upkeep;
 
+pub use attempt::body::{AsyncBody, BodyResult, LocalBody};
+pub use attempt::parked_reason::{kind_of_reason, parked_reason};
+pub use attempt::task_error::{TaskError, TaskFailure};
 pub use config::{LiveConfig, ServerConfig};
+pub use execute::children;
 pub use inline::{drain, run_inline};
-pub use log_layer::TaskLogLayer;
-pub use parked_reason::{kind_of_reason, parked_reason};
-pub use progress::{Amount, ProgressTracker};
 pub use registry::Registry;
 pub use server::{ExitReason, Server, ServerExit, ServerHandle, ServerStatus};
-pub use task_context::{Cursor, Ranges, TaskContext, block_on};
-pub use task_def::{AsyncBody, LocalBody, Run, StateType, TaskDef};
-pub use task_error::{BodyResult, TaskError, TaskFailure};
-use taskyard_core::backoff;
+pub use task::context::{Cursor, Ranges, TaskContext, block_on};
+pub use task::definition::{Run, StateType, TaskDef};
+pub use task::log_layer::TaskLogLayer;
+pub use task::progress::{Amount, ProgressTracker};

@@ -2,8 +2,10 @@
 //!
 //! A row in the database never loads or calls anything outside of the registry. A task of an unknown kind is parked
 //! with the reason that [`parked_reason`](crate::parked_reason) returns; a server that has the kind finds the task by the same text.
+//!
+//! Imports `layer`, `task` and `attempt`; an attempt does not know the registry, only the function and the state values that it needs.
 
-use std::any::{Any, TypeId, type_name};
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +14,10 @@ use taskyard_core::{Error, Namespace, Result, TaskRecord};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::hooks::Hooks;
-use crate::layer::{BodyEnd, RunHooks, TaskService};
-use crate::parked_reason::kind_of_reason;
+use crate::attempt::parked_reason::kind_of_reason;
+use crate::attempt::states::States;
+use crate::layer::death_hooks::Hooks;
+use crate::layer::{BodyEnd, Layers, TaskService};
 use crate::{StateType, TaskContext, TaskDef, TaskError};
 
 /// The functions by kind, and the state values and hooks of the application.
@@ -22,12 +25,11 @@ use crate::{StateType, TaskContext, TaskDef, TaskError};
 pub struct Registry {
     defs: HashMap<&'static str, &'static TaskDef>,
     namespace: Option<Namespace>,
-    states: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+    states: States,
     skips_missing_state: bool,
     conflict: Option<String>,
     death_hooks: Hooks,
-    run_hooks: RunHooks,
-    layers: Option<TaskService>,
+    layers: Layers,
 }
 
 impl Registry {
@@ -79,7 +81,7 @@ impl Registry {
     /// one wins.
     #[must_use]
     pub fn state<T: Any + Send + Sync + Clone>(mut self, value: T) -> Self {
-        self.states.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
+        self.states.insert(value);
         self
     }
 
@@ -122,7 +124,7 @@ impl Registry {
         <L::Service as Service<TaskContext>>::Error: Into<TaskError>,
         <L::Service as Service<TaskContext>>::Future: Send,
     {
-        self.layers = Some(self.layers.unwrap_or_else(TaskService::bodies).inside(&layer));
+        self.layers.add(&layer);
         self
     }
 
@@ -136,7 +138,7 @@ impl Registry {
         Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
         E: Into<TaskError>,
     {
-        self.run_hooks.before(hook);
+        self.layers.hooks.before(hook);
         self
     }
 
@@ -152,7 +154,7 @@ impl Registry {
         Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
         E: fmt::Display,
     {
-        self.run_hooks.after(hook);
+        self.layers.hooks.after(hook);
         self
     }
 
@@ -202,7 +204,7 @@ impl Registry {
 
     /// Returns the state values that a function takes and that are missing.
     fn missing_states<'a>(&'a self, def: &'a TaskDef) -> impl Iterator<Item = StateType> + 'a {
-        def.states.iter().filter_map(|state| state()).filter(|state| !self.states.contains_key(&state.id))
+        def.states.iter().filter_map(|state| state()).filter(|state| !self.states.contains(state.id))
     }
 
     /// Returns the function of a kind as stored in the database, with the namespace.
@@ -230,26 +232,22 @@ impl Registry {
         kind_of_reason(reason).is_some_and(|kind| self.get(kind).is_some())
     }
 
-    pub(crate) fn run_hooks(&self) -> &RunHooks {
-        &self.run_hooks
-    }
-
-    pub(crate) fn layers(&self) -> Option<&TaskService> {
-        self.layers.as_ref()
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     pub(crate) fn death_hooks(&self) -> &Hooks {
         &self.death_hooks
     }
 
-    pub(crate) fn state_of<T: Any + Clone>(&self) -> Option<T> {
-        self.states.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref::<T>()).cloned()
+    pub(crate) fn states(&self) -> &States {
+        &self.states
     }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let states: Vec<_> = self.states.values().map(|(name, _)| *name).collect();
+        let states: Vec<_> = self.states.names().collect();
         f.debug_struct("Registry").field("kinds", &self.kinds()).field("states", &states).finish()
     }
 }
@@ -306,7 +304,7 @@ mod tests {
         assert!(registry.knows_reason("kind `app::send`") && registry.knows_reason("kind `app::mail`"));
         assert!(!registry.knows_reason("kind `app::other`"));
         assert!(!registry.knows_reason("key ab12"));
-        assert_eq!(registry.state_of::<u32>(), Some(7));
-        assert_eq!(registry.state_of::<u64>(), None);
+        assert_eq!(registry.states().get::<u32>(), Some(7));
+        assert_eq!(registry.states().get::<u64>(), None);
     }
 }

@@ -32,13 +32,17 @@ use tokio::task::JoinSet;
 pub use exit::{ExitReason, ServerExit};
 pub use status::ServerStatus;
 
-use crate::backoff::Backoff;
-use crate::children::Children;
-use crate::executor::{Executor, Pool, SharedRuntime};
-use crate::fetcher::{self, Fetcher};
-use crate::run_context::RunContext;
-use crate::state::{Phase, State};
-use crate::{LiveConfig, Registry, ServerConfig, completer, heartbeat, panics, recorder, task_context, upkeep};
+use crate::attempt::current;
+use crate::execute::Executor;
+use crate::execute::children::Children;
+use crate::execute::in_process::{Pool, SharedRuntime};
+use crate::execute::run_context::RunContext;
+use crate::loops::fetcher::{self, Fetcher};
+use crate::loops::state::{Phase, State};
+use crate::loops::{completer, heartbeat, recorder};
+use crate::primitives::panics;
+use crate::{LiveConfig, Registry, ServerConfig, upkeep};
+use taskyard_core::backoff::Backoff;
 
 /// Interval at which bodies are checked from outside.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -78,13 +82,13 @@ impl Server {
         }
         let registry = registry.without_skipped();
         config.check()?;
-        panics::record_locations(task_context::is_current);
-        task_context::install();
+        panics::record_locations(current::is_current);
+        current::install();
         let caller = SharedRuntime::of_caller()?;
         let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();
         let run_context = RunContext::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client));
-        run_context.hook_tasks.run_on(tokio::runtime::Handle::try_current().ok());
+        run_context.host.hook_tasks.run_on(tokio::runtime::Handle::try_current().ok());
         let serves = run_context.serves();
         enter(store.as_ref(), id, &run_context.settings.get(), &serves).await?;
         let mut executors: Vec<Box<dyn Executor>> = Vec::new();
@@ -95,7 +99,7 @@ impl Server {
             executors.push(Box::new(Children::new(run_context.clone(), command, runtime.get().handle().clone())));
         }
         let state = Arc::new(State::new(run_context, store, executors, id));
-        state.say(id, serves);
+        state.note_serves(id, serves);
         let (exit_tx, exit) = watch::channel(None);
         let (stop_beat, beat_stopped) = watch::channel(false);
         heartbeat::spawn(state.clone(), beat_stopped).map_err(|error| thread_error(&error))?;
@@ -108,8 +112,8 @@ impl Server {
                 for executor in &loops.executors {
                     executor.close();
                 }
-                loops.run_context.records.take();
-                loops.run_context.ends.take();
+                loops.run_context.host.outbox.records.take();
+                loops.run_context.host.outbox.ends.take();
                 drop(runtime);
                 exit_tx.send_replace(Some(exit));
             })
@@ -176,7 +180,7 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
         }
     }
     loops.spawn(completer::run(state.clone()));
-    loops.spawn(recorder::run(state.run_context.clone(), state.store.clone()));
+    loops.spawn(recorder::run(state.run_context.host.clone(), state.store.clone()));
     loops.spawn(watch_bodies(state.clone()));
     loops.spawn(upkeep::run(state.clone()));
     loops.spawn(upkeep::deaths::run(state.clone()));

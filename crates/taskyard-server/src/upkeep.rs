@@ -4,19 +4,20 @@
 //! database.
 //!
 //! Every step is bounded and atomic in the store, and any number of servers may perform it at once. Nothing here runs a
-//! task; it only makes rows claimable.
+//! task; it only makes rows claimable. Each duty is a file; all of them begin in [`run`], but `deaths`, which continues while a server
+//! drains.
 
 mod ageing;
-mod apart;
-mod aside;
 pub(crate) mod deaths;
 mod kinds;
 mod parked;
 mod prune;
+mod queues_apart;
 mod ranges;
 mod reconcile;
 mod rescue;
 mod schedules;
+mod set_aside;
 mod timers;
 
 use std::future::Future;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use taskyard_core::Result;
 use taskyard_core::store::StepReport;
 
-use crate::state::{Phase, State};
+use crate::loops::state::{Phase, State};
 
 /// Runs until the server stops.
 pub(crate) async fn run(state: Arc<State>) {
@@ -36,12 +37,12 @@ pub(crate) async fn run(state: Arc<State>) {
         () = prune::run(&state) => {}
         () = ranges::run(&state) => {}
         () = parked::run(&state) => {}
-        () = apart::run(&state) => {}
+        () = queues_apart::run(&state) => {}
         () = kinds::run(&state) => {}
         () = ageing::run(&state) => {}
         () = schedules::run(&state) => {}
-        () = aside::run(&state) => {}
-        () = aside::note(&state) => {}
+        () = set_aside::run(&state) => {}
+        () = set_aside::note(&state) => {}
         () = reconcile::run(&state) => {}
         // A draining server leaves this to others: it needs every connection for the tasks that are ending.
         () = state.reached(Phase::Draining) => {}

@@ -14,7 +14,7 @@ use taskyard_core::Client;
 use taskyard_core::client::additions::{Additions, Unsettled};
 
 use super::{Attempt, End};
-use crate::task_error::RetryDirective;
+use crate::attempt::task_error::RetryDirective;
 use crate::{AsyncBody, BodyResult, TaskError};
 
 /// The longest time for which a failed attempt waits for its additions.
@@ -28,7 +28,7 @@ impl Attempt {
 
     /// The client of its server, for its body; `None` without a database.
     pub fn client(&self) -> Option<&Client> {
-        let client = self.run_context.client.as_ref()?;
+        let client = self.host.client.as_ref()?;
         Some(self.client.get_or_init(|| Box::new(client.of_body(self.additions()))))
     }
 

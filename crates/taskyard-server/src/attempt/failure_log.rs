@@ -15,8 +15,8 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
 use taskyard_core::{Namespace, TaskState, Timestamp};
 
-use crate::lock::lock;
-use crate::parked_reason::kind_of_reason;
+use crate::attempt::parked_reason::kind_of_reason;
+use crate::primitives::lock::lock;
 
 /// Maximum number of parking reasons that are logged; bounded because names in rows may be arbitrary.
 const REASONS_MAX: usize = 100;
@@ -64,14 +64,32 @@ impl FailureLog {
 }
 
 /// The reasons for parking that this server has already logged.
-#[derive(Debug, Default)]
-pub(crate) struct ParkedLog(Mutex<HashSet<String>>);
+#[derive(Debug)]
+pub(crate) struct ParkedLog {
+    /// Fingerprint of the functions of this process.
+    rust_build: String,
+    namespace: Option<Namespace>,
+    logged: Mutex<HashSet<String>>,
+}
 
 impl ParkedLog {
+    pub fn new(rust_build: String, namespace: Option<Namespace>) -> Self {
+        Self { rust_build, namespace, logged: Mutex::default() }
+    }
+
+    /// Logs the reason if the outcome parks the task.
+    pub fn note(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Refused { reason, build } if *build == self.rust_build => self.write(reason, Runtime::Rust),
+            Outcome::Refused { reason, .. } | Outcome::Parked { reason } => self.write(reason, Runtime::Python),
+            _ => {}
+        }
+    }
+
     /// Logs, the first time only, a reason for which tasks cannot run here and how to fix it.
-    pub fn write(&self, reason: &str, runtime: Runtime, namespace: Option<&Namespace>) {
+    fn write(&self, reason: &str, runtime: Runtime) {
         {
-            let mut logged = lock(&self.0);
+            let mut logged = lock(&self.logged);
             if logged.len() > REASONS_MAX || !logged.insert(reason.to_owned()) {
                 return;
             }
@@ -88,7 +106,8 @@ impl ParkedLog {
                 Runtime::Python => ("application", "load it by --app, or name its module by --include"),
                 Runtime::Rust => ("program", "link the crate that declares it (`use my_tasks as _;`)"),
             };
-            let named = namespace.map_or_else(String::new, |name| format!(", whose namespace is `{name}`,"));
+            let named =
+                self.namespace.as_ref().map_or_else(String::new, |name| format!(", whose namespace is `{name}`,"));
             tracing::warn!(
                 "this {program}{named} has no function `{kind}`; its tasks wait for a server that has: {load}"
             );

@@ -13,7 +13,7 @@ use taskyard_core::task::LogLine;
 use taskyard_core::{Error, Limits, TaskId, Token};
 
 use super::ended::{Ended, line_bytes};
-use crate::progress::Gauge;
+use super::gauge::Gauge;
 
 /// Maximum number of log lines per attempt that wait for the database; further lines are dropped and counted.
 const LINES_MAX: usize = 20_000;

@@ -5,7 +5,7 @@ use taskyard_core::Failure;
 use taskyard_core::store::{Claimed, Outcome};
 
 use super::{Attempt, Interrupt};
-use crate::task_error::RetryDirective;
+use crate::attempt::task_error::RetryDirective;
 use crate::{BodyResult, TaskError};
 
 /// The end of a body, as observed by its executor.
@@ -44,7 +44,7 @@ pub(crate) fn resolve_outcome(attempt: &Attempt, end: End) -> Outcome {
 }
 
 fn accept(attempt: &Attempt, result: Vec<u8>) -> Outcome {
-    let max = attempt.run_context.limits().result_bytes_max;
+    let max = attempt.host.limits().result_bytes_max;
     if result.len() > max {
         let message = format!(
             "the result takes {} bytes, over the limit of {max} (setting result_bytes_max): store it elsewhere and \

@@ -13,10 +13,12 @@ use tokio::task::JoinHandle;
 
 use super::drive::{drive, passed};
 use crate::attempt::Ended;
-use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
-use crate::heartbeat::newcomer;
-use crate::run_context::RunContext;
-use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason, recorder, references};
+use crate::attempt::{Attempt, End, Interrupt, current, resolve_outcome};
+use crate::execute::references;
+use crate::execute::run_context::RunContext;
+use crate::loops::heartbeat::newcomer;
+use crate::loops::recorder;
+use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason};
 
 /// Long enough for any test.
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -45,8 +47,8 @@ pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Ar
     let registry: Arc<Registry> = registry.into();
     registry.check_kinds()?;
     let registry = registry.without_skipped();
-    crate::panics::record_locations(crate::task_context::is_current);
-    crate::task_context::install();
+    crate::primitives::panics::record_locations(current::is_current);
+    current::install();
     let caller = Handle::try_current().ok();
     let (send, receive) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("taskyard-drain".into()).spawn(move || {
@@ -85,12 +87,12 @@ async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>, cal
     let server = ServerId::generate();
     let run_context = RunContext::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client.clone()));
     store.server_enter(&newcomer(server, &run_context.settings.get(), run_context.serves())).await?;
-    run_context.hook_tasks.run_on(caller.clone());
-    let records = tokio::task::spawn_local(recorder::run(run_context.clone(), store.clone()));
+    run_context.host.hook_tasks.run_on(caller.clone());
+    let records = tokio::task::spawn_local(recorder::run(run_context.host.clone(), store.clone()));
     let mut drain =
         Drain { run_context, store, server, client, caller, running: HashMap::new(), ran: 0, refused: None };
     let ran = drain.run_all().await;
-    drain.run_context.hook_tasks.until_none().await;
+    drain.run_context.host.hook_tasks.until_none().await;
     records.abort();
     drain.store.server_leave(server).await?;
     ran
@@ -108,13 +110,13 @@ impl Drain {
             if tasks.is_empty() && self.running.is_empty() && alone_waiting {
                 let (claim, alone, _) = self.claim(1, true).await?;
                 self.start(claim, alone);
-            } else if tasks.is_empty() && self.running.is_empty() && self.run_context.ends.len() == 0 {
+            } else if tasks.is_empty() && self.running.is_empty() && self.run_context.host.outbox.ends.len() == 0 {
                 return self.refused.take().map_or(Ok(self.ran), Err);
             }
             self.start(claim, std::mem::take(&mut tasks));
             if !self.running.is_empty() {
                 tokio::select! {
-                    () = self.run_context.ends.filled() => {}
+                    () = self.run_context.host.outbox.ends.filled() => {}
                     () = signal.notified() => self.pass_signals_on().await?,
                     () = tokio::time::sleep(LOOK) => {}
                 }
@@ -127,14 +129,14 @@ impl Drain {
     async fn run_all(&mut self) -> Result<usize> {
         loop {
             let ran = self.run_out().await?;
-            if self.tell_deaths().await? == 0 {
+            if self.deliver_deaths().await? == 0 {
                 return Ok(ran);
             }
         }
     }
 
     /// Calls the dead-letter hooks and returns the number of dead letters.
-    async fn tell_deaths(&self) -> Result<usize> {
+    async fn deliver_deaths(&self) -> Result<usize> {
         let mut told = 0;
         let hooks = self.run_context.registry.death_hooks();
         let namespace = self.run_context.registry.namespace().cloned();
@@ -179,14 +181,14 @@ impl Drain {
         if reply.passed_over && reply.tasks.is_empty() && self.running.is_empty() {
             return Err(Error::Locked("a task that could run".into()));
         }
-        let max = self.run_context.limits().arguments_filled_bytes_max;
+        let max = self.run_context.host.limits().arguments_filled_bytes_max;
         let mut tasks = Vec::with_capacity(reply.tasks.len());
         for mut claimed in reply.tasks {
             if references::has_references(&claimed) {
                 match references::fill(self.store.as_ref(), &mut claimed, max).await {
                     Err(error @ Error::OverLimit { .. }) => {
                         let failure = Failure::new("OverLimit", error.to_string());
-                        Attempt::new(claimed, claim, self.run_context.clone()).end(Outcome::Failed(failure));
+                        self.end(&claimed, claim, Outcome::Failed(failure));
                         continue;
                     }
                     filled => filled?,
@@ -199,24 +201,30 @@ impl Drain {
 
     fn start(&mut self, claim: ClaimId, tasks: Vec<Claimed>) {
         for claimed in tasks {
-            let attempt = Attempt::new(claimed, claim, self.run_context.clone());
-            let kind = &attempt.claimed.kind;
-            if attempt.claimed.expired {
-                attempt.end(Outcome::Expired);
-            } else if let Some(def) = self.run_context.registry.get(kind) {
+            if claimed.expired {
+                self.end(&claimed, claim, Outcome::Expired);
+            } else if let Some(def) = self.run_context.registry.get(&claimed.kind) {
                 if let Err(error) = self.run_context.registry.check_state(def) {
                     self.refused = Some(error);
-                    attempt.end(Outcome::Released);
+                    self.end(&claimed, claim, Outcome::Released);
                     continue;
                 }
+                let attempt = Attempt::new(self.run_context.host.clone(), claimed, claim, Some(def), None);
                 self.running.insert(attempt.id(), attempt.clone());
                 self.ran += 1;
-                tokio::task::spawn_local(one(attempt, def.run, self.caller.clone()));
+                let registry = self.run_context.registry.clone();
+                tokio::task::spawn_local(one(registry, attempt, def.run, self.caller.clone()));
             } else {
-                let (reason, build) = (parked_reason(kind), self.run_context.rust_build.clone());
-                attempt.end(Outcome::Refused { reason, build });
+                let (reason, build) = (parked_reason(&claimed.kind), self.run_context.rust_build.clone());
+                self.end(&claimed, claim, Outcome::Refused { reason, build });
             }
         }
+    }
+
+    /// Ends a task that has not started.
+    fn end(&self, claimed: &Claimed, claim: ClaimId, outcome: Outcome) {
+        let outbox = &self.run_context.host.outbox;
+        outbox.ends.push(outbox.ended(claimed, claim, outcome));
     }
 
     async fn pass_signals_on(&self) -> Result<()> {
@@ -237,7 +245,7 @@ impl Drain {
     }
 
     async fn write(&mut self) -> Result<()> {
-        let mut ends: Vec<Ended> = self.run_context.ends.take();
+        let mut ends: Vec<Ended> = self.run_context.host.outbox.ends.take();
         ends.sort_unstable_by_key(|ended| ended.finish.id);
         if ends.is_empty() {
             return Ok(());
@@ -274,12 +282,12 @@ impl Drop for Body {
     }
 }
 
-async fn one(attempt: Arc<Attempt>, run: Run, caller: Option<Handle>) {
+async fn one(registry: Arc<Registry>, attempt: Arc<Attempt>, run: Run, caller: Option<Handle>) {
     let limit = attempt.claimed.timeout;
     let end = match (run, caller) {
         (Run::Async(_), Some(caller)) => {
-            let inner = attempt.clone();
-            let mut body = Body(caller.spawn(async move { drive(&inner, run, None).await }));
+            let (inner, registry) = (attempt.clone(), registry.clone());
+            let mut body = Body(caller.spawn(async move { drive(&registry, &inner, run, None).await }));
             tokio::select! {
                 ended = &mut body.0 => {
                     ended.unwrap_or_else(|_| End::Returned(Err("the runtime of the body has ended".into())))
@@ -292,7 +300,7 @@ async fn one(attempt: Arc<Attempt>, run: Run, caller: Option<Handle>) {
                 }
             }
         }
-        _ => drive(&attempt, run, limit).await,
+        _ => drive(&registry, &attempt, run, limit).await,
     };
     attempt.end(resolve_outcome(&attempt, end));
 }

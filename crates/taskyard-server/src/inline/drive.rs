@@ -7,8 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::attempt::{Attempt, End};
-use crate::layer::{async_body, blocking_body, local_body, settled_on_thread};
-use crate::{BodyResult, LocalBody, Run, TaskContext};
+use crate::layer::settled_on_thread;
+use crate::{BodyResult, LocalBody, Registry, Run, TaskContext};
 
 /// Returns after `limit`; never without a limit.
 pub(super) async fn passed(limit: Option<Duration>) {
@@ -19,21 +19,22 @@ pub(super) async fn passed(limit: Option<Duration>) {
 }
 
 /// Runs a body under a time limit. An async body is dropped when it is interrupted.
-pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Duration>) -> End {
+pub(super) async fn drive(registry: &Arc<Registry>, attempt: &Arc<Attempt>, run: Run, limit: Option<Duration>) -> End {
     match run {
-        Run::Async(make) => match attempt.run(|| async_body(make, TaskContext(attempt.clone()))) {
+        Run::Async(make) => match attempt.run(|| registry.layers().async_body(make, TaskContext(attempt.clone()))) {
             Ok(body) => poll_out(attempt, body, limit).await,
             Err(failure) => End::Panicked(failure),
         },
         Run::Local(make) => {
-            let inner = attempt.clone();
-            on_thread("taskyard-local", move || drive_local(&inner, make, limit)).await
+            let (registry, inner) = (registry.clone(), attempt.clone());
+            on_thread("taskyard-local", move || drive_local(&registry, &inner, make, limit)).await
         }
         Run::Blocking(call) => {
-            let (inner, handle) = (attempt.clone(), tokio::runtime::Handle::try_current().ok());
+            let (registry, inner) = (registry.clone(), attempt.clone());
+            let handle = tokio::runtime::Handle::try_current().ok();
             on_thread("taskyard-inline", move || {
                 let _runtime = handle.as_ref().map(tokio::runtime::Handle::enter);
-                let ended = inner.run(|| blocking_body(call, TaskContext(inner.clone())));
+                let ended = inner.run(|| registry.layers().blocking_body(call, TaskContext(inner.clone())));
                 settled_on_thread(&inner, ended.map_or_else(End::Panicked, End::Returned))
             })
             .await
@@ -42,14 +43,19 @@ pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Durati
 }
 
 /// Runs a body that cannot move between threads, on a runtime of its own on this thread.
-fn drive_local(attempt: &Arc<Attempt>, make: fn(TaskContext) -> LocalBody, limit: Option<Duration>) -> End {
+fn drive_local(
+    registry: &Registry,
+    attempt: &Arc<Attempt>,
+    make: fn(TaskContext) -> LocalBody,
+    limit: Option<Duration>,
+) -> End {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return End::Returned(Err(error.into())),
     };
     let local = tokio::task::LocalSet::new();
     let end = local.block_on(&runtime, async {
-        match attempt.run(|| local_body(make, TaskContext(attempt.clone()))) {
+        match attempt.run(|| registry.layers().local_body(make, TaskContext(attempt.clone()))) {
             Ok(body) => poll_out(attempt, body, limit).await,
             Err(failure) => End::Panicked(failure),
         }

@@ -1,6 +1,6 @@
 //! The exit of a server.
 
-use crate::state::State;
+use crate::loops::state::State;
 
 /// Why a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

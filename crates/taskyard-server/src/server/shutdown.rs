@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ExitReason, ServerExit};
 use crate::attempt::Interrupt;
-use crate::state::{Phase, State};
+use crate::loops::state::{Phase, State};
 use crate::upkeep;
 
 /// Maximum time for dropped bodies to end.
@@ -44,7 +44,7 @@ pub(super) async fn shut_down(state: &Arc<State>, fetchers: &mut JoinSet<()>, st
     }
     give_back(state);
     tokio::select! {
-        () = state.run_context.hook_tasks.until_none() => {}
+        () = state.run_context.host.hook_tasks.until_none() => {}
         () = tokio::time::sleep_until(graced) => {}
         () = state.reached(Phase::Hastened) => graced = Instant::now(),
     }
@@ -62,7 +62,7 @@ pub(super) async fn shut_down(state: &Arc<State>, fetchers: &mut JoinSet<()>, st
     };
     if all_written && Instant::now() < graced {
         tokio::select! {
-            () = upkeep::deaths::tell_rest(state) => {}
+            () = upkeep::deaths::deliver_rest(state) => {}
             () = tokio::time::sleep_until(graced) => {}
             () = state.reached(Phase::Hastened) => {}
         }

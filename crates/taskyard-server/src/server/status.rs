@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 use taskyard_core::{ServerId, TaskState};
 
-use crate::state::{Lease, Phase, State};
+use crate::loops::state::{Lease, Phase, State};
 
 /// A server's current activity, and its counters since it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::backoff::{Backoff, jittered};
-use crate::state::State;
+use crate::loops::state::State;
+use taskyard_core::backoff::{Backoff, jittered};
 
 /// Maximum time between two queries: ageing may have been turned on for a queue.
 const EVERY: Duration = Duration::from_secs(10);

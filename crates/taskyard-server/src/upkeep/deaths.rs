@@ -10,10 +10,10 @@ use taskyard_core::failpoint;
 use taskyard_core::store::DeadTake;
 use taskyard_core::{Result, ServerId, TaskId, TaskRecord, TaskState};
 
-use crate::backoff::{Backoff, jittered};
-use crate::executor::Executor;
-use crate::hooks::DeliveryResult;
-use crate::state::{Phase, State};
+use crate::execute::Executor;
+use crate::layer::death_hooks::DeliveryResult;
+use crate::loops::state::{Phase, State};
+use taskyard_core::backoff::{Backoff, jittered};
 
 /// Maximum number of dead letters taken at once: those that one server has taken, no other delivers.
 const TAKE: usize = 10;
@@ -32,7 +32,7 @@ pub(crate) async fn run(state: std::sync::Arc<State>) {
     let mut finished = state.store.notifications().finished.listen();
     loop {
         finished.take();
-        let cost = tell_all(&state, || state.phase() == Phase::Running, false).await;
+        let cost = deliver_all(&state, || state.phase() == Phase::Running, false).await;
         let pause = async {
             tokio::time::sleep(GAP.max(cost * LOOK_SHARE)).await;
             tokio::select! {
@@ -49,13 +49,13 @@ pub(crate) async fn run(state: std::sync::Arc<State>) {
 }
 
 /// Delivers the remaining dead letters when nothing runs here any more.
-pub(crate) async fn tell_rest(state: &State) {
-    tell_all(state, || true, true).await;
+pub(crate) async fn deliver_rest(state: &State) {
+    deliver_all(state, || true, true).await;
 }
 
 /// Delivers all dead letters while `goes_on` returns true, and returns the duration of the last query for them.
 /// `known`: only to hooks that are known to exist.
-async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Duration {
+async fn deliver_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Duration {
     let _hook_delivery = state.hook_delivery.lock().await;
     let mut cost = Duration::ZERO;
     for executor in &state.executors {
@@ -105,7 +105,7 @@ async fn deliver(
     let mut rest = dead.into_iter();
     for id in rest.by_ref() {
         // If this server was declared dead, another one delivers them.
-        let told = goes_on() && state.id() == server && tell_one(state, executor, id).await;
+        let told = goes_on() && state.id() == server && deliver_one(state, executor, id).await;
         note(state, server, id, told).await;
         if !told {
             for id in rest {
@@ -118,7 +118,7 @@ async fn deliver(
 }
 
 /// Returns true if the hooks were called or need not be.
-async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
+async fn deliver_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
     let (mut tries, mut tries_beside) = (0, 0);
     while tries < TRIES && tries_beside < TRIES_BESIDE {
         // Read anew, because the task may have been retried.

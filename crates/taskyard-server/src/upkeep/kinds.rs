@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::exhaust;
-use crate::backoff::{Backoff, jittered};
-use crate::state::State;
+use crate::loops::state::State;
+use crate::primitives::lock::lock;
+use taskyard_core::backoff::{Backoff, jittered};
 use taskyard_core::failpoint;
 use taskyard_core::store::StepReport;
 
@@ -34,22 +35,23 @@ pub(super) async fn run(state: &State) {
             () = tokio::time::sleep(jittered(pause)) => {}
             Ok(()) = settings.changed() => {}
             Ok(()) = builds.changed() => {}
-            () = state.run_context.refused.notified() => tokio::time::sleep(AFTER_REFUSAL).await,
+            () = state.run_context.host.refused.notified() => tokio::time::sleep(AFTER_REFUSAL).await,
         }
     }
 }
 
 /// Records what this server can run, if that has changed. Returns true if the database is up to date.
-pub(super) async fn say(state: &State) -> bool {
+pub(super) async fn write_serves(state: &State) -> bool {
     let (id, serves) = (state.id(), state.serves());
-    let said = crate::lock::lock(&state.said).clone();
-    if said.as_ref().is_some_and(|(said_as, said)| *said_as == id && *said == serves) {
+    let is_stored =
+        lock(&state.stored_serves).as_ref().is_some_and(|(stored_as, stored)| *stored_as == id && *stored == serves);
+    if is_stored {
         return true;
     }
     match state.store.server_serves(id, &serves).await {
         Ok(()) => {
-            state.say(id, serves);
-            state.look();
+            state.note_serves(id, serves);
+            state.request_claim();
             true
         }
         Err(error) => {
@@ -61,7 +63,7 @@ pub(super) async fn say(state: &State) -> bool {
 
 /// Returns the number of groups, or `None` if the database is unavailable.
 async fn step(state: &State) -> Option<usize> {
-    if !say(state).await {
+    if !write_serves(state).await {
         return None;
     }
     let groups = AtomicUsize::new(0);

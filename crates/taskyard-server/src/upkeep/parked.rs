@@ -6,9 +6,9 @@ use taskyard_core::failpoint;
 use taskyard_core::state::Runtime;
 
 use super::{exhaust, kinds};
-use crate::backoff::{Backoff, jittered};
-use crate::parked_reason::kind_of_reason;
-use crate::state::State;
+use crate::attempt::parked_reason::kind_of_reason;
+use crate::loops::state::State;
+use taskyard_core::backoff::{Backoff, jittered};
 
 /// Interval between checks after the first.
 const EVERY: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ async fn release(state: &State) -> bool {
                 match state.store.has_refused(state.id(), runtime, kind).await {
                     Ok(true) => {
                         state.run_context.is_another_python_build();
-                        if !kinds::say(state).await {
+                        if !kinds::write_serves(state).await {
                             return false;
                         }
                     }
@@ -65,7 +65,7 @@ async fn release(state: &State) -> bool {
                 Some(tasks) => {
                     failpoint!("unpark", After);
                     tracing::info!(reason, tasks, "released parked tasks that this server can run");
-                    state.look();
+                    state.request_claim();
                 }
                 None => return false,
             }

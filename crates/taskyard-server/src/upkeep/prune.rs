@@ -8,8 +8,8 @@ use taskyard_core::Result;
 use taskyard_core::failpoint;
 use taskyard_core::store::StepReport;
 
-use crate::backoff::jittered;
-use crate::state::State;
+use crate::loops::state::State;
+use taskyard_core::backoff::jittered;
 
 /// Rest after a step, as a multiple of its duration.
 const REST: u32 = 4;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::backoff::jittered;
-use crate::state::State;
+use crate::loops::state::State;
+use taskyard_core::backoff::jittered;
 
 /// Interval between checks of a sample.
 const EVERY: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ async fn compare(state: &State) {
             Ok(report) => {
                 repaired += report.repaired;
                 if report.repaired > 0 {
-                    state.look();
+                    state.request_claim();
                 }
                 after = report.last;
             }

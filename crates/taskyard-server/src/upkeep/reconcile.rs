@@ -16,8 +16,8 @@ use taskyard_core::store::{Finish, Outcome, Signal};
 use taskyard_core::{ClaimId, Error, Failure, Result, ServerId, TaskId, Token};
 
 use crate::attempt::Ended;
-use crate::backoff::jittered;
-use crate::state::{Lease, State};
+use crate::loops::state::{Lease, State};
+use taskyard_core::backoff::jittered;
 
 /// Maximum number of tasks of old claims in one check.
 const TASKS_MAX: usize = 1_000;
@@ -142,7 +142,7 @@ fn settle(state: &State, confirmed: impl Iterator<Item = Suspect>) {
     }
     if !lost.is_empty() {
         tracing::warn!(tasks = lost.len(), "the database has lost the outcomes of tasks that ran here; they run again");
-        state.run_context.ends.append(&mut lost);
+        state.run_context.host.outbox.ends.append(&mut lost);
     }
     if !unknown.is_empty() {
         tracing::warn!(

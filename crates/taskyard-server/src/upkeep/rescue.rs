@@ -14,9 +14,10 @@ use taskyard_core::failpoint;
 use taskyard_core::store::BeatSeen;
 
 use super::exhaust;
-use crate::backoff::jittered;
-use crate::state::State;
-use crate::{ServerConfig, clock};
+use crate::ServerConfig;
+use crate::loops::state::State;
+use crate::primitives::clock;
+use taskyard_core::backoff::jittered;
 
 /// Observations of one server.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,7 @@ async fn rescue(state: &State, seen: &BeatSeen, overdue: bool) {
         failpoint!("rescue", After);
         tracing::warn!(server = %seen.server, tasks, "a server was lost; its tasks are runnable again");
         state.counters.rescued.fetch_add(tasks as u64, Ordering::Relaxed);
-        state.look();
+        state.request_claim();
     }
 }
 

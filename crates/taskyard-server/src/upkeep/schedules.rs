@@ -17,9 +17,9 @@ use taskyard_core::schedule::{Tick, plan, plan::plan_start};
 use taskyard_core::{Result, TaskId, Timestamp};
 
 use self::refused::Refused;
-use crate::backoff::{Backoff, jittered};
-use crate::bisect::Failed;
-use crate::state::State;
+use crate::loops::bisect::Failed;
+use crate::loops::state::State;
+use taskyard_core::backoff::{Backoff, jittered};
 
 /// Maximum number of schedules read at once.
 const LOOK_MAX: usize = 100;
@@ -153,7 +153,7 @@ async fn apply(state: &State, ticks: Vec<Tick>, refused: &mut Refused) -> Result
         }
     };
     if written.iter().flatten().any(|tasks| !tasks.is_empty()) {
-        state.look();
+        state.request_claim();
     }
     Ok(written.iter().map(Option::is_some).collect())
 }

@@ -10,8 +10,8 @@ use taskyard_core::failpoint;
 use taskyard_core::store::PromoteReport;
 
 use super::exhaust;
-use crate::backoff::{Backoff, jittered};
-use crate::state::State;
+use crate::loops::state::State;
+use taskyard_core::backoff::{Backoff, jittered};
 
 /// Delay after a notification, which is left to the claim that it is meant for.
 const AFTER_NOTIFICATION: Duration = Duration::from_millis(10);
@@ -87,7 +87,7 @@ async fn promote_all(state: &State) -> taskyard_core::Result<PromoteReport> {
         let report = state.store.promote().await?;
         if report.enqueued > 0 || report.freed {
             failpoint!("promote", After);
-            state.look();
+            state.request_claim();
         }
         if !report.more {
             return Ok(report);
@@ -104,7 +104,7 @@ pub(super) async fn cascade(state: &State) {
         failpoint!("cascade", Before);
         if exhaust("cascade", || state.store.cascade()).await.is_some_and(|tasks| tasks > 0) {
             failpoint!("cascade", After);
-            state.look();
+            state.request_claim();
         }
         tokio::time::sleep(CASCADE_GAP).await;
         tokio::select! {

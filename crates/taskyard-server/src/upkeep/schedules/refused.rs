@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use taskyard_core::Error;
 
-use crate::backoff::Backoff;
+use taskyard_core::backoff::Backoff;
 
 /// Time for which a schedule is remembered after its retry was due: it may have been removed.
 const REMEMBERED: Duration = Duration::from_secs(60);
