@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use taskyard::{DatabaseKind, Store, Taskyard, database_kind};
+use taskyard::{Store, Taskyard};
+use taskyard_config::{DatabaseKind, database_kind};
 use taskyard_core::settings::{Setting, Settings};
 use tokio::process::Command;
 
@@ -136,7 +137,7 @@ impl Session {
         access: Access,
     ) -> Result<taskyard::Result<Arc<dyn Store>>, Failure> {
         if let DatabaseKind::File(path) = database_kind(settings.database.as_deref().unwrap_or_default())? {
-            taskyard::check_place(settings.database.as_deref().unwrap_or_default())?;
+            taskyard_config::check_place(settings.database.as_deref().unwrap_or_default())?;
             self.prepare(&path, access)?;
         }
         Ok(self.try_open(settings).await)

@@ -11,7 +11,7 @@ mod help;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use taskyard::DatabaseKind;
+use taskyard_config::DatabaseKind;
 use taskyard_core::Error;
 use taskyard_core::settings::{Layer, Settings};
 
@@ -96,7 +96,8 @@ fn find_in(
     let is_default_database = database::decide(&mut settings, application.as_deref(), &root.path);
     // A database file named in the environment or a flag is the user's choice; any other must be trusted as the root is.
     if by_the_user.is_none()
-        && let Ok(DatabaseKind::File(path)) = taskyard::database_kind(settings.database.as_deref().unwrap_or_default())
+        && let Ok(DatabaseKind::File(path)) =
+            taskyard_config::database_kind(settings.database.as_deref().unwrap_or_default())
     {
         if let Some(directory) = path.parent().filter(|_| is_default_database) {
             root.check(directory)?;

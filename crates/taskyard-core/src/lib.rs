@@ -11,6 +11,7 @@ pub mod error;
 pub mod failpoint;
 pub mod graph;
 pub mod id;
+pub mod libpq;
 pub mod limits;
 pub mod namespace;
 pub mod notifications;

@@ -370,7 +370,7 @@ impl Queue {
         let place =
             ProjectContext::find(database, settings.unwrap_or_default()).map_err(|error| errors::raised(py, &error))?;
         let address = place.settings.database.as_deref().unwrap_or_default();
-        taskyard::check_address(address).map_err(|error| errors::raised(py, &error))?;
+        taskyard_config::check_address(address).map_err(|error| errors::raised(py, &error))?;
         Ok(Self(Guard::new(Arc::new(Inner {
             generation: AtomicU64::new(0),
             place,

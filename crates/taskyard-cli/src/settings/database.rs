@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use taskyard::{DatabaseKind, database_kind, is_meant_for_postgres};
+use taskyard_config::{DatabaseKind, database_kind, is_meant_for_postgres};
 use taskyard_core::settings::{Setting, Settings};
 
 use crate::project;

@@ -1,16 +1,16 @@
-//! Opens the store of a database address.
+//! Database addresses: which database one names, and whether it is plausible.
 //!
 //! Only [`database_kind`] interprets addresses. Text that is meant as a server's address but is invalid is refused,
-//! never taken for the name of a file. Messages contain only those parts of an address that were understood.
+//! never taken for the name of a file. Messages contain nothing of an address but its scheme and the path of a file.
+//! Stores are not opened here; the PostgreSQL store parses its addresses.
 
 mod sqlite;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use taskyard_core::libpq::is_keywords;
 use taskyard_core::redact::{credentials_at, password_at, password_line_at};
-use taskyard_core::settings::Settings;
-use taskyard_core::{Error, Result, Store};
+use taskyard_core::{Error, Result};
 
 use sqlite::SqliteAddress;
 
@@ -23,44 +23,8 @@ pub enum DatabaseKind {
     Server,
 }
 
-/// Opens the store of `settings.database` (required here; the command determines a default) and, unless disabled,
-/// migrates its schema.
-///
-/// `postgresql://…`, `postgres://…`, addresses with a driver's suffix (`postgresql+asyncpg://…`) and libpq's keyword
-/// form (`host=… dbname=…`) are PostgreSQL. `sqlite:///absolute/path`, `sqlite:relative/path`,
-/// `sqlite://relative/path?mode=rwc` and plain paths are an embedded SQLite file, which is created if it is missing,
-/// unless the address contains `mode=rw`.
-///
-/// # Errors
-/// [`Error::InvalidUrl`] for a missing or invalid address; [`Error::SchemaTooNew`] or [`Error::SchemaTooOld`] if the
-/// schema does not match and is not migrated; otherwise the store's error: [`Error::Connection`], [`Error::Refused`],
-/// [`Error::File`], [`Error::CorruptFile`] or another database error.
-pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
-    let address = settings.database.as_deref().ok_or_else(|| Error::InvalidUrl("no address was given".into()))?;
-    let store = match database_kind(address)? {
-        DatabaseKind::Server => open_postgres(address, settings).await?,
-        DatabaseKind::File(path) => {
-            check_place(address)?;
-            open_sqlite(&path, settings).await?
-        }
-    };
-    if settings.auto_migrate {
-        store.migrate().await?;
-    } else {
-        let schema = store.schema().await?;
-        if schema.found > schema.known {
-            return Err(Error::SchemaTooNew { found: schema.found, known: schema.known });
-        }
-        if schema.found < schema.known {
-            return Err(Error::SchemaTooOld { found: schema.found, needed: schema.known });
-        }
-    }
-    Ok(store)
-}
-
 /// Returns whether an application's address is PostgreSQL's, or is meant to be. An invalid one is then refused later,
 /// instead of silently leading to another database.
-#[doc(hidden)]
 #[must_use]
 pub fn is_meant_for_postgres(address: &str) -> bool {
     let is_meant = address.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("postgres"));
@@ -170,85 +134,12 @@ fn is_postgres(scheme: &str) -> bool {
     ["postgres", "postgresql"].iter().any(|known| base.eq_ignore_ascii_case(known))
 }
 
-/// Formats an address for messages: a file's path, or a server's user, host, port and database, as far as these can be
-/// separated from a password.
-#[must_use]
-pub fn redacted(address: &str) -> String {
-    match database_kind(address) {
-        Ok(DatabaseKind::File(path)) => path.display().to_string(),
-        Ok(DatabaseKind::Server) => shown_server(address).unwrap_or_else(|| "postgresql://***".into()),
-        Err(_) => "***".into(),
-    }
-}
-
-#[cfg(feature = "postgres")]
-use taskyard_postgres::{is_keywords, shown_address as shown_server};
-
-/// Without the store, the form is not parsed; a keyword is enough to see that this is not a file.
-#[cfg(not(feature = "postgres"))]
-fn is_keywords(address: &str) -> bool {
-    ["host", "hostaddr", "dbname", "user", "port", "password"]
-        .iter()
-        .any(|name| address.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('=')))
-}
-
-#[cfg(not(feature = "postgres"))]
-fn shown_server(_: &str) -> Option<String> {
-    None
-}
-
-#[cfg(feature = "sqlite")]
-async fn open_sqlite(path: &std::path::Path, settings: &Settings) -> Result<Arc<dyn Store>> {
-    let mut options = taskyard_sqlite::Options::default();
-    options.views = settings.views;
-    Ok(taskyard_sqlite::SqliteStore::open_with(path, options).await?)
-}
-
-#[cfg(not(feature = "sqlite"))]
-async fn open_sqlite(_: &std::path::Path, _: &Settings) -> Result<Arc<dyn Store>> {
-    Err(Error::InvalidUrl("this program was built without SQLite (feature `sqlite`)".into()))
-}
-
-#[cfg(feature = "postgres")]
-async fn open_postgres(address: &str, settings: &Settings) -> Result<Arc<dyn Store>> {
-    let options = taskyard_postgres::Options {
-        views: settings.views,
-        notify: settings.use_postgresql_notify,
-        notify_channel: settings.notify_channel.clone(),
-        listen_url: settings.listen_url.clone(),
-        limits: settings.limits,
-        ..taskyard_postgres::Options::default()
-    };
-    Ok(taskyard_postgres::PostgresStore::connect(address, options).await?)
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn open_postgres(_: &str, _: &Settings) -> Result<Arc<dyn Store>> {
-    Err(Error::InvalidUrl("this program was built without PostgreSQL (feature `postgres`)".into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn passwords_never_show_and_make_no_file() {
-        for (address, shown) in [
-            ("postgresql://u:s3cret%40@h:5/d?connect_timeout=1", "postgresql://u@h:5/d"),
-            ("postgres://u@h/d", "postgresql://u@h:5432/d"),
-            ("postgres://h/d?user=u&password=s3cret", "postgresql://u@h:5432/d"),
-            ("postgresql+asyncpg://u:s3/cret@h/d", "postgresql://u@h:5432/d"),
-            (" host=h dbname=d user=u password='s3 cret'", "postgresql://u@h:5432/d"),
-            // Meant for a server, but its parts cannot be separated.
-            ("postgresql://u:s3@cret@h/d", "postgresql://***"),
-            ("postgresql://u:s3?cret@h/d", "postgresql://***"),
-            ("host=h;password=s3cret x", "postgresql://***"),
-            ("Host=h Password=s3cret", "postgresql://***"),
-            ("queue.db", "queue.db"),
-            ("sqlite:///a/b.db", "/a/b.db"),
-        ] {
-            assert_eq!(redacted(address), shown, "{address}");
-        }
+    fn what_is_no_address_makes_no_file_and_its_password_never_shows() {
         for address in [
             "",
             "  ",
@@ -281,7 +172,6 @@ mod tests {
                 matches!(&error, Error::InvalidUrl(_)) && !error.to_string().contains("cret"),
                 "{address}: {error}"
             );
-            assert_eq!(redacted(address), "***", "{address}");
         }
     }
 
