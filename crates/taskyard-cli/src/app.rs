@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use taskyard::Taskyard;
+use taskyard_config::Flags;
 
 use crate::failure::Failure;
 use crate::out::{self, Out};
 use crate::python::Python;
 use crate::session::Session;
-use crate::settings::{self, Flags};
-use crate::{bench, commands, demo, escape, init, logging};
+use crate::{bench, commands, demo, escape, init, logging, settings_help};
 
 /// Threads of the runtime beyond `max_workers`, for the engine itself and for task bodies that block.
 const SPARE_THREADS: usize = 8;
@@ -223,8 +223,13 @@ impl Commands {
         flags: &Flags,
         body: impl AsyncFnOnce(&Session) -> Result<u8, Failure>,
     ) -> Result<u8, Failure> {
-        let session =
-            Session::new(out, settings::find(flags)?, flags.clone(), Arc::clone(&self.configure), self.python.clone());
+        let session = Session::new(
+            out,
+            taskyard_config::find(flags)?,
+            flags.clone(),
+            Arc::clone(&self.configure),
+            self.python.clone(),
+        );
         // Task bodies of the application run on these threads. A body that blocks occupies its thread, and up to
         // `abandoned_max` threads may never be freed.
         let workers = session.settings().max_workers;
@@ -247,7 +252,7 @@ impl Commands {
 /// Returns the whole command line, with the table of settings in its long help.
 fn command() -> clap::Command {
     let command =
-        Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings::table());
+        Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings_help::table());
     match bench::command() {
         Some(bench) => command.subcommand(bench),
         None => command,

@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::{Settings, TaskState, Taskyard};
+use taskyard_config::plain;
 
 use crate::commands::Interrupts;
 use crate::failure::Failure;
 use crate::out::remark;
-use crate::project;
 use crate::session::{Session, shown};
 use begin::Run;
 use home::Home;
@@ -139,7 +139,7 @@ fn finished(session: &Session, home: &Home, end: taskyard::Final) -> Result<u8, 
 
 fn directory(given: &Path) -> Result<PathBuf, Failure> {
     let root = given.canonicalize().map_err(|error| {
-        Failure::usage(format!("{}: {}", given.display(), project::plain(&error))).with_hint("name a directory")
+        Failure::usage(format!("{}: {}", given.display(), plain(&error))).with_hint("name a directory")
     })?;
     if root.is_dir() {
         Ok(root)

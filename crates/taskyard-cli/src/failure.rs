@@ -6,12 +6,10 @@
 use std::fmt;
 use std::io;
 
+use taskyard_config::{ConfigError, Untrusted};
 use taskyard_core::Error;
 
 use crate::escape;
-
-/// Names the project as a whole in [`Error::Setting`].
-const PROJECT: &str = "of this project";
 
 /// A command that failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,19 +17,17 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
     exit: u8,
-    /// The error that it was made from, if any.
-    source: Option<Box<Error>>,
 }
 
 impl Failure {
     /// Creates a failure for wrong usage or settings, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: 2, source: None }
+        Self { message: message.into(), hint: None, exit: 2 }
     }
 
     /// Creates a failure of the work itself, with exit code 1.
     pub fn work(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: 1, source: None }
+        Self { message: message.into(), hint: None, exit: 1 }
     }
 
     /// Replaces the exit code.
@@ -50,16 +46,7 @@ impl Failure {
 
     /// Creates a failure that ends the command without a message.
     pub(crate) fn quiet(exit: u8) -> Self {
-        Self { message: String::new(), hint: None, exit, source: None }
-    }
-
-    /// Returns the [`Error::Setting`] that this failure was made from, or a new one with the message and the hint.
-    pub(crate) fn into_setting_error(self) -> Error {
-        match (self.source.map(|error| *error), self.hint) {
-            (Some(error @ Error::Setting { .. }), _) => error,
-            (_, Some(hint)) => Error::Setting { name: PROJECT.into(), why: format!("{}; {hint}", self.message) },
-            (_, None) => Error::Setting { name: PROJECT.into(), why: self.message },
-        }
+        Self { message: String::new(), hint: None, exit }
     }
 
     /// Returns the command's exit code.
@@ -91,12 +78,19 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self {
-            message: error.to_string(),
-            hint: error.hint().map(str::to_owned),
-            exit: error.exit_code(),
-            source: Some(Box::new(error)),
-        }
+        Self { message: error.to_string(), hint: error.hint().map(str::to_owned), exit: error.exit_code() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { message: error.to_string(), hint: error.hint(), exit: error.exit_code() }
+    }
+}
+
+impl From<Untrusted> for Failure {
+    fn from(untrusted: Untrusted) -> Self {
+        ConfigError::from(untrusted).into()
     }
 }
 

@@ -8,9 +8,9 @@
 //! }
 //! ```
 //!
-//! This crate is the composition root: it finds the settings, chooses the database, sets up logging and prints every reply.
-//! The behaviour of a queue is implemented in the crates below it. The Python package is the only library that uses this
-//! crate: for the command, and for a project's settings and keys ([`project_context`]).
+//! This crate is the composition root: it parses the arguments, opens the database, sets up logging and prints every reply.
+//! The behaviour of a queue is implemented in the crates below it, and the search for settings and keys in `taskyard-config`.
+//! The Python package is the only library that uses this crate, for the command.
 //!
 //! Invariants: stdout carries the command's result only (with `--json` nothing but JSON); text from a database or a file name
 //! is escaped before it reaches a terminal; no command ends with a panic or a backtrace; the exit code tells the outcome
@@ -27,22 +27,18 @@ mod humanize;
 mod init;
 mod logging;
 mod out;
-mod project;
-pub mod project_context;
 mod python;
-mod secret;
 mod session;
-mod settings;
+mod settings_help;
 mod style;
 mod table;
-mod text;
-mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use app::Commands;
 pub use python::Python;
+pub use taskyard_config::project_context;
 
 /// Runs the command line of this process.
 #[must_use]

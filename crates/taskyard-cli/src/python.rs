@@ -7,14 +7,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use taskyard_config::{Root, Untrusted, WITHHELD, file_error, project};
 use taskyard_server::children::ChildCommand;
 use tokio::process::Command;
 
 use crate::failure::Failure;
-use crate::project::{self, Root};
-use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
-use crate::trust::Untrusted;
 
 /// Exit code of a check if the application adds its tasks to another database (`taskyard._worker`).
 const EXIT_OTHER_DATABASE: i32 = 5;
@@ -169,7 +167,7 @@ fn find(directory: &Path, root: &Root) -> Result<Option<String>, Failure> {
     for path in [file.parent().unwrap_or(directory), &file] {
         root.check(path)?;
     }
-    let text = std::fs::read_to_string(&file).map_err(|error| project::file_error(&file, &error))?;
+    let text = std::fs::read_to_string(&file).map_err(|error| file_error(&file, &error))?;
     let defines = |name: &str| {
         text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with([':', '='])))
     };

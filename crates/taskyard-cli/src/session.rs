@@ -8,16 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskyard::{Store, Taskyard};
-use taskyard_config::{DatabaseKind, database_kind};
+use taskyard_config::{DatabaseKind, Flags, Found, ProjectKeys, ROOT, Root, database_kind, project};
 use taskyard_core::settings::{Setting, Settings};
 use tokio::process::Command;
 
 use crate::failure::Failure;
 use crate::out::Out;
-use crate::project::{self, Root};
 use crate::python::Python;
-use crate::secret::ProjectKeys;
-use crate::settings::{Flags, Found, ROOT};
 
 /// Longest time to wait for a database to close.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
@@ -188,7 +185,9 @@ impl Session {
                     "`taskyard queue start` or `taskyard db migrate` creates it; use --database for another one",
                 ))
             }
-            Access::Create if self.found.is_default_database => project::make_directory(&self.found.root).map(drop),
+            Access::Create if self.found.is_default_database => {
+                Ok(project::make_directory(&self.found.root).map(drop)?)
+            }
             _ => Ok(()),
         }
     }

@@ -23,12 +23,13 @@ pub enum DatabaseKind {
     Server,
 }
 
-/// Returns whether an application's address is PostgreSQL's, or is meant to be. An invalid one is then refused later,
-/// instead of silently leading to another database.
-#[must_use]
-pub fn is_meant_for_postgres(address: &str) -> bool {
+/// Returns an application's address if it is PostgreSQL's, or is meant to be. An invalid one is then refused later,
+/// instead of silently leading to another database. The application's SQLite file is never used, because a handle of
+/// another library on the same file is not supported.
+pub(crate) fn of_application(address: &str) -> Option<String> {
+    let address = address.trim();
     let is_meant = address.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("postgres"));
-    is_meant || database_kind(address) == Ok(DatabaseKind::Server)
+    (is_meant || database_kind(address) == Ok(DatabaseKind::Server)).then(|| address.to_owned())
 }
 
 /// Checks that an address is valid, without opening it.

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use taskyard_core::settings::{Layer, Settings};
 use taskyard_core::{Error, Result};
 
-use crate::address::is_meant_for_postgres;
+use crate::address::of_application;
 
 /// Returns the settings among environment variables (`std::env::vars_os()`). The database is `TASKYARD_DATABASE_URL`,
 /// otherwise `DATABASE_URL` if that is PostgreSQL's.
@@ -16,11 +16,9 @@ use crate::address::is_meant_for_postgres;
 /// [`Error::Setting`] if no variable names a database, or a variable has an invalid value.
 pub fn settings_of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Settings> {
     let environment = Layer::of_environment(variables)?;
-    let application = environment.application_database().map(str::to_owned);
+    let application = environment.application_database().and_then(of_application);
     let mut settings = Settings::from_layers(&[environment])?;
-    if settings.database.is_none() {
-        settings.database = application.filter(|address| is_meant_for_postgres(address.trim()));
-    }
+    settings.database = settings.database.or(application);
     if settings.database.is_none() {
         return Err(Error::Setting {
             name: "database (the environment)".into(),

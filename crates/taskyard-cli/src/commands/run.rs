@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
+use taskyard_config::project;
 use taskyard_server::children::ChildCommand;
 use taskyard_server::{ExitReason, ServerHandle};
 use tokio::process::Child;
@@ -17,7 +18,6 @@ use crate::commands::reload::Reload;
 use crate::commands::{Interrupt, Interrupts};
 use crate::failure::Failure;
 use crate::out::remark;
-use crate::project;
 use crate::python::{self, Python};
 use crate::session::Session;
 

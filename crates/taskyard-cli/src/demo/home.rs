@@ -8,9 +8,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+use taskyard_config::{Root, file_error, project};
 
 use crate::failure::Failure;
-use crate::project::{self, Root};
 
 /// The demo's own directory, locked by this process until this is dropped.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Home {
         match if is_trusted { open(&own) } else { Err(io::ErrorKind::PermissionDenied.into()) } {
             Ok(lock) => return Self { directory: own, key, is_elsewhere: false, _lock: lock }.locked(root),
             Err(error) if is_readonly(&error) => {}
-            Err(error) => return Err(project::file_error(&own, &error)),
+            Err(error) => return Err(file_error(&own, &error).into()),
         }
         let Some(state) = state_directory() else {
             return Err(Failure::usage(format!(
@@ -51,7 +51,7 @@ impl Home {
             .mode(0o700)
             .create(directory.parent().unwrap_or(&state))
             .and_then(|()| open(&directory))
-            .map_err(|error| project::file_error(&directory, &error))?;
+            .map_err(|error| file_error(&directory, &error))?;
         Self { directory, key, is_elsewhere: true, _lock: lock }.locked(root)
     }
 
@@ -63,7 +63,7 @@ impl Home {
                     .with_exit(4)
                     .with_hint("wait for it, or stop it with Ctrl-C"))
             }
-            Err(TryLockError::Error(error)) => Err(project::file_error(&self.directory, &error)),
+            Err(TryLockError::Error(error)) => Err(file_error(&self.directory, &error).into()),
         }
     }
 

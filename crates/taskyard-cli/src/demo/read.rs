@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
-use crate::project;
+use taskyard_config::plain;
 
 /// Most bytes per read.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -67,9 +67,9 @@ impl std::fmt::Display for Problem {
         match self {
             Self::Gone => f.write_str("the file is gone"),
             Self::NotRegular => f.write_str("it is not a regular file any more"),
-            Self::Closed(error) => write!(f, "cannot be opened: {}", project::plain(error)),
+            Self::Closed(error) => write!(f, "cannot be opened: {}", plain(error)),
             Self::Changed => f.write_str("the file changed while it was read"),
-            Self::Broken(error) => write!(f, "cannot be read: {}", project::plain(error)),
+            Self::Broken(error) => write!(f, "cannot be read: {}", plain(error)),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }

@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use taskyard::{ParentResult, Store, TaskError, TaskId, TaskState};
+use taskyard_config::{file_error, plain};
 
 use super::exact::Exact;
 use super::read::hex;
@@ -19,7 +20,6 @@ use super::tasks::FileStats;
 use super::walk::Beside;
 use crate::escape;
 use crate::failure::Failure;
-use crate::project;
 
 /// Number of largest files in the summary.
 pub(super) const LARGEST: usize = 10;
@@ -125,9 +125,8 @@ pub(super) async fn write(
         report: Exact::from(path),
         report_sha256: String::new(),
     };
-    summary.report_sha256 = store_file(path, &summary, &items, &duplicates, &failures).map_err(|error| {
-        TaskError::new("ReportCannotBeWritten", format!("{}: {}", path.display(), project::plain(&error)))
-    })?;
+    summary.report_sha256 = store_file(path, &summary, &items, &duplicates, &failures)
+        .map_err(|error| TaskError::new("ReportCannotBeWritten", format!("{}: {}", path.display(), plain(&error))))?;
     Ok(summary)
 }
 
@@ -226,7 +225,7 @@ impl Summary {
     /// [`taskyard::Error::File`] if the file cannot be read; a failure with exit code 1 if its digest is another, because a server
     /// on another host wrote the report of this run.
     pub(super) fn read(&self, path: &Path) -> Result<String, Failure> {
-        let text = fs::read_to_string(path).map_err(|error| project::file_error(path, &error))?;
+        let text = fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
         if hex(&Sha256::digest(text.as_bytes())) == self.report_sha256 {
             Ok(text)
         } else {

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use taskyard_config::{plain, project};
 use tokio::sync::mpsc;
 
 use super::exact::Exact;
-use crate::project;
 
 /// Names of directories that are skipped at every level: version control, build products, and Taskyard's own.
 const LEFT_OUT: [&str; 4] = [".git", "target", "node_modules", project::DIRECTORY];
@@ -100,7 +100,7 @@ impl Walk<'_> {
     fn unlisted(&mut self, directory: &Path, error: &std::io::Error) {
         if self.beside.unlisted.len() < UNLISTED_MAX {
             let name = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            let why = format!("the directory cannot be listed: {}", project::plain(error));
+            let why = format!("the directory cannot be listed: {}", plain(error));
             self.beside.unlisted.push((Exact::from(name), why));
         } else {
             self.beside.unlisted_more += 1;

@@ -8,14 +8,14 @@ use std::path::Path;
 
 use taskyard_core::settings::Layer;
 
-use crate::failure::Failure;
+use crate::error::ConfigError;
 use crate::project::Root;
 
 /// Returns the settings in the file in order; an empty list without a file.
 ///
 /// # Errors
-/// A usage failure (exit code 2) if the file is not trusted or cannot be decoded, or if a setting's name is not followed by `=`.
-pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, Failure> {
+/// [`ConfigError`] if the file is not trusted or cannot be decoded, or if a setting's name is not followed by `=`.
+pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
     let text = super::read_optional(root, path)?.unwrap_or_default();
     let mut values = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -24,8 +24,8 @@ pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, Fa
             Some(_) => {}
             None => {
                 if let Some(name) = first_word(line).filter(|name| Layer::reads(name)) {
-                    let place = path.display();
-                    return Err(Failure::usage(format!("{place}, line {}: {name} is not followed by `=`", number + 1)));
+                    let (path, name) = (path.to_owned(), name.to_owned());
+                    return Err(ConfigError::Dotenv { path, line: number + 1, name });
                 }
             }
         }

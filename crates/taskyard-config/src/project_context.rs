@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use taskyard::{Error, Result, Settings};
 use taskyard_core::seal::Keys;
+use taskyard_core::settings::Settings;
+use taskyard_core::{Error, Result};
 
-use crate::failure::Failure;
+use crate::error::ConfigError;
 use crate::project::{self, Root};
 use crate::secret::ProjectKeys;
 use crate::settings::{Flags, Found, find};
@@ -32,7 +33,7 @@ impl ProjectContext {
     /// is too short; the message names the file or variable.
     pub fn find(database: Option<String>, values: Vec<(String, String)>) -> Result<Self> {
         let flags = Flags { database, values, root: None, place: "passed by the program" };
-        let Found { settings, root, is_default_database } = find(&flags).map_err(Failure::into_setting_error)?;
+        let Found { settings, root, is_default_database } = find(&flags).map_err(ConfigError::into_setting)?;
         let keys = Arc::new(ProjectKeys::new(&settings, &root)?);
         Ok(Self { settings, root, keys, is_default_database })
     }

@@ -9,20 +9,19 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use taskyard_core::Error;
-
-use crate::failure::Failure;
-use crate::trust::{self, Untrusted};
+use crate::error::{ConfigError, Untrusted, file_error, plain};
+use crate::trust;
 
 /// Names of files and directories that mark a project's root.
 const MARKS: [&str; 4] = ["taskyard.toml", "pyproject.toml", "Cargo.toml", ".git"];
 /// Name of Taskyard's own directory in the root.
-pub(crate) const DIRECTORY: &str = ".taskyard";
+pub const DIRECTORY: &str = ".taskyard";
 
 /// A project's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Root {
-    pub(crate) path: PathBuf,
+pub struct Root {
+    /// Its absolute path.
+    pub path: PathBuf,
     /// Whether the user named it with `--root`; then the owners of the files in it are not checked.
     is_named: bool,
 }
@@ -31,24 +30,19 @@ impl Root {
     /// Returns the root that the user named with `--root` or `TASKYARD_ROOT`.
     ///
     /// # Errors
-    /// A usage failure (exit code 2) if the path does not exist or is not a directory.
-    pub(crate) fn named(path: &Path) -> Result<Self, Failure> {
-        let path = path.canonicalize().map_err(|error| {
-            Failure::usage(format!("--root {}: {}", path.display(), plain(&error))).with_hint("name a directory")
-        })?;
-        if path.is_dir() {
-            Ok(Self { path, is_named: true })
-        } else {
-            Err(Failure::usage(format!("--root {}: not a directory", path.display())))
-        }
+    /// [`ConfigError::Root`] if the path does not exist, [`ConfigError::RootNotDirectory`] if it is not a directory.
+    pub fn named(path: &Path) -> Result<Self, ConfigError> {
+        let wrong = |error| ConfigError::Root { path: path.to_owned(), why: plain(&error) };
+        let path = path.canonicalize().map_err(wrong)?;
+        if path.is_dir() { Ok(Self { path, is_named: true }) } else { Err(ConfigError::RootNotDirectory(path)) }
     }
 
     /// Returns the nearest directory upwards that contains one of the marks, else `directory` itself. The search stops where
     /// the owner changes, and at a directory that is writable by everybody.
     ///
     /// # Errors
-    /// A usage failure (exit code 2) if `directory` is not trusted and contains a file that would be used.
-    pub(crate) fn above(directory: &Path) -> Result<Self, Failure> {
+    /// [`ConfigError::Untrusted`] if `directory` is not trusted and contains a file that would be used.
+    pub fn above(directory: &Path) -> Result<Self, ConfigError> {
         let root = |path: &Path| Self { path: path.to_owned(), is_named: false };
         let start = root(directory);
         if let Err(untrusted) = start.check(directory) {
@@ -69,7 +63,8 @@ impl Root {
     }
 
     /// Returns whether the user named this root, and with that declared it trusted.
-    pub(crate) fn is_named(&self) -> bool {
+    #[must_use]
+    pub fn is_named(&self) -> bool {
         self.is_named
     }
 
@@ -77,7 +72,7 @@ impl Root {
     ///
     /// # Errors
     /// [`Untrusted`] with the reason.
-    pub(crate) fn check(&self, path: &Path) -> Result<(), Untrusted> {
+    pub fn check(&self, path: &Path) -> Result<(), Untrusted> {
         if self.is_named && path.starts_with(&self.path) { Ok(()) } else { trust::check(path, &self.path) }
     }
 
@@ -85,7 +80,7 @@ impl Root {
     ///
     /// # Errors
     /// [`Untrusted`] with the reason.
-    pub(crate) fn own_directory(&self) -> Result<PathBuf, Untrusted> {
+    pub fn own_directory(&self) -> Result<PathBuf, Untrusted> {
         let directory = self.path.join(DIRECTORY);
         self.check(&self.path)?;
         self.check(&directory)?;
@@ -96,25 +91,27 @@ impl Root {
 /// Returns the working directory.
 ///
 /// # Errors
-/// A usage failure (exit code 2) if it was removed or may not be read.
-pub(crate) fn working_directory() -> Result<PathBuf, Failure> {
-    std::env::current_dir().map_err(|error| {
-        Failure::usage(format!("the working directory cannot be used: {error}")).with_hint("change to another one")
-    })
+/// [`ConfigError::WorkingDirectory`] if it was removed or may not be read.
+pub fn working_directory() -> Result<PathBuf, ConfigError> {
+    std::env::current_dir().map_err(|error| ConfigError::WorkingDirectory(error.to_string()))
 }
 
 /// Creates `.taskyard` under `root` if it does not exist: accessible by this user only, and ignored by git.
 ///
 /// # Errors
-/// [`Error::File`] if it cannot be created; a usage failure if the root or the directory is not trusted.
-pub(crate) fn make_directory(root: &Root) -> Result<PathBuf, Failure> {
+/// [`ConfigError::Core`] with a file error if it cannot be created; [`ConfigError::Untrusted`] if the root or the directory
+/// is not trusted.
+pub fn make_directory(root: &Root) -> Result<PathBuf, ConfigError> {
     let directory = root.own_directory()?;
     make_private(&directory).map_err(|error| file_error(&directory, &error))?;
     Ok(directory)
 }
 
 /// Creates a directory with mode 0700 and a `.gitignore` that covers all of it. An existing directory is not changed.
-pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The I/O error of the first step that fails.
+pub fn make_private(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => return Ok(()),
@@ -125,20 +122,6 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
         Ok(mut file) => file.write_all(b"*\n"),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-/// Maps an I/O error of a path to [`Error::File`], which carries the exit code and the hint.
-pub(crate) fn file_error(path: &Path, error: &io::Error) -> Failure {
-    Error::File { path: path.display().to_string(), why: plain(error), lost: false }.into()
-}
-
-/// Returns the text of an I/O error without ` (os error N)`.
-pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
     }
 }
 

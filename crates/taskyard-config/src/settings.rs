@@ -6,35 +6,32 @@
 mod database;
 mod dotenv;
 mod file;
-mod help;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use taskyard_config::DatabaseKind;
 use taskyard_core::Error;
 use taskyard_core::settings::{Layer, Settings};
 
-pub(crate) use help::table;
-
-use crate::failure::Failure;
+use crate::address::{DatabaseKind, database_kind};
+use crate::error::{ConfigError, plain};
 use crate::project::{self, Root};
 use crate::text;
 
 /// Environment variable that names the project's root, as `--root` does.
-pub(crate) const ROOT: &str = "TASKYARD_ROOT";
+pub const ROOT: &str = "TASKYARD_ROOT";
 
 /// Settings on the command line, or of a program that opens the project.
 #[derive(Clone, Debug)]
-pub(crate) struct Flags {
+pub struct Flags {
     /// `--database`.
-    pub(crate) database: Option<String>,
+    pub database: Option<String>,
     /// Names of settings and their values, from `--set` and from flags of single commands.
-    pub(crate) values: Vec<(String, String)>,
+    pub values: Vec<(String, String)>,
     /// `--root`.
-    pub(crate) root: Option<PathBuf>,
+    pub root: Option<PathBuf>,
     /// Where the values come from, for messages.
-    pub(crate) place: &'static str,
+    pub place: &'static str,
 }
 
 impl Default for Flags {
@@ -45,21 +42,21 @@ impl Default for Flags {
 
 /// The settings in force and the project's root.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub struct Found {
     /// The settings; `database` is always set.
-    pub(crate) settings: Settings,
+    pub settings: Settings,
     /// The project's root.
-    pub(crate) root: Root,
+    pub root: Root,
     /// Whether no database was configured, so that it is the project's own file.
-    pub(crate) is_default_database: bool,
+    pub is_default_database: bool,
 }
 
 /// Reads all settings of the project that contains the working directory, or of the root that is named.
 ///
 /// # Errors
-/// A usage failure (exit code 2) if the root or a file is not trusted, if a file cannot be read, or for an unknown name or a
-/// wrong value; the message names the file, variable or flag.
-pub(crate) fn find(flags: &Flags) -> Result<Found, Failure> {
+/// [`ConfigError`], with exit code 2, if the root or a file is not trusted, if a file cannot be read, or for an unknown name or
+/// a wrong value; the message names the file, variable or flag.
+pub fn find(flags: &Flags) -> Result<Found, ConfigError> {
     let named =
         flags.root.clone().or_else(|| std::env::var_os(ROOT).filter(|root| !root.is_empty()).map(PathBuf::from));
     let root = match named {
@@ -73,7 +70,7 @@ fn find_in(
     root: Root,
     environment: impl Iterator<Item = (OsString, OsString)>,
     flags: &Flags,
-) -> Result<Found, Failure> {
+) -> Result<Found, ConfigError> {
     let dotenv_path = root.path.join(".env");
     let dotenv = dotenv::read(&root, &dotenv_path)?;
     let environment = Layer::of_environment(environment)?;
@@ -96,8 +93,7 @@ fn find_in(
     let is_default_database = database::decide(&mut settings, application.as_deref(), &root.path);
     // A database file named in the environment or a flag is the user's choice; any other must be trusted as the root is.
     if by_the_user.is_none()
-        && let Ok(DatabaseKind::File(path)) =
-            taskyard_config::database_kind(settings.database.as_deref().unwrap_or_default())
+        && let Ok(DatabaseKind::File(path)) = database_kind(settings.database.as_deref().unwrap_or_default())
     {
         if let Some(directory) = path.parent().filter(|_| is_default_database) {
             root.check(directory)?;
@@ -108,13 +104,13 @@ fn find_in(
 }
 
 /// Reads a text file of the project; `None` if it does not exist.
-fn read_optional(root: &Root, path: &Path) -> Result<Option<String>, Failure> {
+fn read_optional(root: &Root, path: &Path) -> Result<Option<String>, ConfigError> {
     root.check(path)?;
     let wrong = |why: String| Error::Setting { name: path.display().to_string(), why };
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(text::decode(bytes).map_err(wrong)?)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(wrong(project::plain(&error)).into()),
+        Err(error) => Err(wrong(plain(&error)).into()),
     }
 }
 
@@ -122,7 +118,7 @@ fn read_optional(root: &Root, path: &Path) -> Result<Option<String>, Failure> {
 mod tests {
     use super::*;
 
-    fn find_with(files: &[(&str, &str)], environment: &[(&str, &str)], flags: &Flags) -> Result<Found, Failure> {
+    fn find_with(files: &[(&str, &str)], environment: &[(&str, &str)], flags: &Flags) -> Result<Found, ConfigError> {
         let root = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(root.path().join(name), text).unwrap();

@@ -5,60 +5,15 @@
 //! (a team's checkout). Of a link, both the link and its target are checked. With `--root DIR` (or `TASKYARD_ROOT`) the user
 //! declares a directory trusted, and nothing below it is checked.
 
-use std::fmt;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use taskyard_core::Error;
-
-use crate::failure::Failure;
+use crate::error::{Untrusted, plain};
 
 /// Mode bit: writable by everybody.
 const BY_ALL: u32 = 0o002;
-
-/// The error of a path that is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Untrusted {
-    path: PathBuf,
-    why: String,
-    /// The directory to name with `--root`.
-    root: PathBuf,
-}
-
-impl fmt::Display for Untrusted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.why)
-    }
-}
-
-impl Untrusted {
-    /// Returns the hint with the flag that declares the directory trusted.
-    fn hint(&self) -> String {
-        let root = self.root.display().to_string();
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);
-        let quoted = if root.chars().all(plain) { root } else { format!("'{}'", root.replace('\'', "'\\''")) };
-        format!("if you trust the files there, add --root {quoted} (or set TASKYARD_ROOT={quoted} in the environment)")
-    }
-}
-
-impl From<Untrusted> for Failure {
-    fn from(untrusted: Untrusted) -> Self {
-        Self::usage(untrusted.to_string()).with_hint(untrusted.hint())
-    }
-}
-
-/// Appends the hint to the reason, because [`Error`] has no hint per value.
-impl From<Untrusted> for Error {
-    fn from(untrusted: Untrusted) -> Self {
-        Self::File {
-            path: untrusted.path.display().to_string(),
-            why: format!("{}; {}", untrusted.why, untrusted.hint()),
-            lost: false,
-        }
-    }
-}
 
 /// Checks that a path is trusted or does not exist. `root` is the directory that the hint suggests for `--root`.
 ///
@@ -74,7 +29,7 @@ pub(crate) fn check(path: &Path, root: &Path) -> Result<(), Untrusted> {
                 }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(error) => return untrusted(crate::project::plain(&error)),
+            Err(error) => return untrusted(plain(&error)),
         }
     }
     Ok(())
@@ -133,12 +88,5 @@ mod tests {
             std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
             assert!(objection_to(&link).is_some(), "and so does the link");
         }
-    }
-
-    #[test]
-    fn the_hint_is_a_line_to_be_copied() {
-        let hint = |root: &str| Untrusted { path: root.into(), why: String::new(), root: root.into() }.hint();
-        assert!(hint("/srv/app").contains("--root /srv/app "));
-        assert!(hint("/srv/it's mine").contains("--root '/srv/it'\\''s mine' "));
     }
 }

@@ -1,12 +1,10 @@
 //! Chooses the database: the one set for Taskyard, else the application's if it is PostgreSQL, else the project's own file.
-//!
-//! The application's SQLite address is never used, because a handle of another library on the same file is not supported.
 
 use std::path::Path;
 
-use taskyard_config::{DatabaseKind, database_kind, is_meant_for_postgres};
 use taskyard_core::settings::{Setting, Settings};
 
+use crate::address::{DatabaseKind, database_kind, of_application};
 use crate::project;
 
 /// Resolves a relative path of the database in a settings file from the project's root.
@@ -35,8 +33,8 @@ pub(super) fn decide(settings: &mut Settings, application: Option<&str>, root: &
     if settings.database.is_some() {
         return false;
     }
-    if let Some(address) = application.map(str::trim).filter(|address| is_meant_for_postgres(address)) {
-        settings.database = Some(address.to_owned());
+    settings.database = application.and_then(of_application);
+    if settings.database.is_some() {
         return false;
     }
     settings.database = Some(root.join(project::DIRECTORY).join("queue.db").display().to_string());

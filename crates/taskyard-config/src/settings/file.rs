@@ -5,14 +5,14 @@ use taskyard_core::redact::redact;
 use taskyard_core::settings::Layer;
 use toml::{Table, Value};
 
-use crate::failure::Failure;
+use crate::error::ConfigError;
 use crate::project::Root;
 
 /// Returns one layer per existing file, in rising order of precedence.
 ///
 /// # Errors
-/// A usage failure (exit code 2) if a file is not trusted, is not valid TOML or contains a value of another type.
-pub(super) fn layers(root: &Root) -> Result<Vec<Layer>, Failure> {
+/// [`ConfigError`] if a file is not trusted, is not valid TOML or contains a value of another type.
+pub(super) fn layers(root: &Root) -> Result<Vec<Layer>, ConfigError> {
     let mut layers = Vec::new();
     for (name, section) in [("taskyard.toml", &[][..]), ("pyproject.toml", &["tool", "taskyard"])] {
         let path = root.path.join(name);
@@ -37,7 +37,7 @@ fn at<'a>(table: &'a Table, section: &[&str]) -> Option<&'a Table> {
     section.iter().try_fold(table, |table, name| table.get(*name)?.as_table())
 }
 
-fn values(table: &Table, place: &str) -> Result<Vec<(String, String)>, Failure> {
+fn values(table: &Table, place: &str) -> Result<Vec<(String, String)>, ConfigError> {
     table
         .iter()
         .map(|(name, value)| match plain(value) {

@@ -16,6 +16,7 @@ use taskyard_core::seal::{Key, Keys};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result};
 
+use crate::error::file_error;
 use crate::project::{self, Root};
 use crate::text;
 
@@ -116,10 +117,6 @@ impl Keys for ProjectKeys {
             || self.kept().inspect_err(|error| tracing::error!(%error, "the secret cannot be read")).ok().flatten();
         kept().filter(|key| key.id() == id).or_else(|| self.accepted.iter().find(|key| key.id() == id).cloned())
     }
-}
-
-fn file_error(path: &Path, error: &io::Error) -> Error {
-    Error::File { path: path.display().to_string(), why: project::plain(error), lost: false }
 }
 
 #[cfg(test)]
