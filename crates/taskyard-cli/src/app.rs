@@ -8,12 +8,11 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use taskyard::Taskyard;
 use taskyard_config::Flags;
+use taskyard_terminal::{Failure, Out, escape, remark_lines};
 
-use crate::failure::Failure;
-use crate::out::{self, Out};
 use crate::python::Python;
 use crate::session::Session;
-use crate::{bench, commands, demo, escape, init, logging, settings_help};
+use crate::{bench, commands, demo, init, logging, settings_help};
 
 /// Threads of the runtime beyond `max_workers`, for the engine itself and for task bodies that block.
 const SPARE_THREADS: usize = 8;
@@ -157,7 +156,7 @@ impl Commands {
                     let of_shown = command().try_get_matches_from(shown).err();
                     let hidden =
                         || clap::Error::raw(error.kind(), "wrong argument (not shown: it may contain a password)\n");
-                    out::remark_lines(&of_shown.unwrap_or_else(hidden).render().to_string());
+                    remark_lines(&of_shown.unwrap_or_else(hidden).render().to_string());
                 } else {
                     // Help and version go to stdout and are not errors; neither is a closed pipe.
                     let _ = error.print();

@@ -18,10 +18,9 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches as _};
 use taskyard::{Error, Settings};
 
-use crate::failure::Failure;
-use crate::out::remark;
 use crate::session::{Access, Session};
 use report::BenchResults;
+use taskyard_terminal::{Failure, remark};
 
 /// The subcommand's name.
 pub(crate) const NAME: &str = "bench";

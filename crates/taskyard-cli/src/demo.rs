@@ -23,11 +23,10 @@ use taskyard::{Settings, TaskState, Taskyard};
 use taskyard_config::plain;
 
 use crate::commands::Interrupts;
-use crate::failure::Failure;
-use crate::out::remark;
 use crate::session::{Session, shown};
 use begin::Run;
 use home::Home;
+use taskyard_terminal::{Failure, remark};
 use watch::Watch;
 
 /// Run real tasks over the files of a directory and report on them

@@ -14,24 +14,18 @@
 //!
 //! Invariants: stdout carries the command's result only (with `--json` nothing but JSON); text from a database or a file name
 //! is escaped before it reaches a terminal; no command ends with a panic or a backtrace; the exit code tells the outcome
-//! (the codes are listed in `failure.rs`).
+//! (the codes are listed at [`taskyard_terminal::Failure`]).
 
 mod app;
 mod bench;
 mod commands;
 mod confirm;
 mod demo;
-mod escape;
-mod failure;
-mod humanize;
 mod init;
 mod logging;
-mod out;
 mod python;
 mod session;
 mod settings_help;
-mod style;
-mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use taskyard_config::{Root, Untrusted, WITHHELD, file_error, project};
 use taskyard_server::children::ChildCommand;
+use taskyard_terminal::Failure;
 use tokio::process::Command;
 
-use crate::failure::Failure;
 use crate::session::{Session, environment_for};
 
 /// Exit code of a check if the application adds its tasks to another database (`taskyard._worker`).

@@ -10,10 +10,9 @@ use std::time::Duration;
 use taskyard::{Store, Taskyard};
 use taskyard_config::{DatabaseKind, Flags, Found, ProjectKeys, ROOT, Root, database_kind, project};
 use taskyard_core::settings::{Setting, Settings};
+use taskyard_terminal::{Failure, Out};
 use tokio::process::Command;
 
-use crate::failure::Failure;
-use crate::out::Out;
 use crate::python::Python;
 
 /// Longest time to wait for a database to close.

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use taskyard::{Result, Taskyard};
+use taskyard_terminal::remark;
 
 use super::drain::Load;
 use super::postgres::{Observer, failed};
 use super::{add, drain};
-use crate::out::remark;
 
 /// A session with an open transaction; both end when this is dropped.
 pub(super) struct Held {

@@ -12,12 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use taskyard_config::project;
 use taskyard_server::children::ChildCommand;
 use taskyard_server::{ExitReason, ServerHandle};
+use taskyard_terminal::{Failure, remark};
 use tokio::process::Child;
 
 use crate::commands::reload::Reload;
 use crate::commands::{Interrupt, Interrupts};
-use crate::failure::Failure;
-use crate::out::remark;
 use crate::python::{self, Python};
 use crate::session::Session;
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use taskyard::{Call, ControlReply, OnParentFailure, RetryPolicy, Store, TaskId, TaskRef, TaskState, Taskyard};
 use taskyard_core::store::{Final, TaskFilter};
+use taskyard_terminal::humanize::number;
+use taskyard_terminal::{Failure, remark};
 use tokio::sync::mpsc;
 
 use super::exact::Exact;
@@ -15,9 +17,6 @@ use super::home::Home;
 use super::report::Summary;
 use super::tasks::{self, FileStats, REPORT_KIND};
 use super::walk;
-use crate::failure::Failure;
-use crate::humanize::number;
-use crate::out::remark;
 
 /// Ids per statement.
 pub(super) const PAGE: usize = 1_000;

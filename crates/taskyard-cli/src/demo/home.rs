@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use taskyard_config::{Root, file_error, project};
-
-use crate::failure::Failure;
+use taskyard_terminal::Failure;
 
 /// The demo's own directory, locked by this process until this is dropped.
 #[derive(Debug)]

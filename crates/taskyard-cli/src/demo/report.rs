@@ -13,13 +13,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use taskyard::{ParentResult, Store, TaskError, TaskId, TaskState};
 use taskyard_config::{file_error, plain};
+use taskyard_terminal::{Failure, escape};
 
 use super::exact::Exact;
 use super::read::hex;
 use super::tasks::FileStats;
 use super::walk::Beside;
-use crate::escape;
-use crate::failure::Failure;
 
 /// Number of largest files in the summary.
 pub(super) const LARGEST: usize = 10;

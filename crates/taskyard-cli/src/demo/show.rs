@@ -3,12 +3,10 @@
 use std::io::Write as _;
 
 use serde::Deserialize;
+use taskyard_terminal::humanize::{number, size};
+use taskyard_terminal::{Failure, Out, Table};
 
 use super::report::{Failed, Summary};
-use crate::failure::Failure;
-use crate::humanize::{number, size};
-use crate::out::Out;
-use crate::table::Table;
 
 /// Number of groups of duplicates, and of failures, in the short form.
 const SHOWN: usize = 10;

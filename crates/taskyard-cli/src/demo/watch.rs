@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use taskyard::{Store, TaskId, TaskState};
 use taskyard_core::store::Final;
+use taskyard_terminal::humanize::{number, size};
+use taskyard_terminal::{escape, remark};
 
 use super::begin::{PAGE, Run};
 use super::meter::METER;
 use super::tasks::FileStats;
-use crate::escape;
-use crate::humanize::{number, size};
-use crate::out::remark;
 
 /// Time between two reads of this process's meter.
 const LOOK_GAP: Duration = Duration::from_millis(100);

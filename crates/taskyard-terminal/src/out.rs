@@ -18,7 +18,8 @@ pub struct Out {
 }
 
 impl Out {
-    pub(crate) const fn new(json: bool) -> Self {
+    /// Creates the output; `json` makes it JSON for programs.
+    pub const fn new(json: bool) -> Self {
         Self { json }
     }
 
@@ -40,7 +41,7 @@ impl Out {
     ///
     /// # Errors
     /// A failure if stdout cannot be written.
-    pub(crate) fn shown(self, line: impl Display) -> Result<(), Failure> {
+    pub fn shown(self, line: impl Display) -> Result<(), Failure> {
         Ok(writeln!(io::stdout().lock(), "{line}")?)
     }
 
@@ -75,13 +76,17 @@ impl Out {
         Ok(writeln!(io::stdout().lock(), "{}", escape::json(&text))?)
     }
 
-    pub(crate) fn table(self, table: Table) -> Result<(), Failure> {
+    /// Prints a table, fitted to the terminal.
+    ///
+    /// # Errors
+    /// A failure if stdout cannot be written.
+    pub fn table(self, table: Table) -> Result<(), Failure> {
         Ok(writeln!(io::stdout().lock(), "{}", table.render(Style::of_stdout()))?)
     }
 }
 
 /// Prints the lines of a text to stderr, each escaped.
-pub(crate) fn remark_lines(text: &str) {
+pub fn remark_lines(text: &str) {
     let mut stderr = io::stderr().lock();
     for line in escape::lines(text) {
         let _ = writeln!(stderr, "{line}");
@@ -89,6 +94,6 @@ pub(crate) fn remark_lines(text: &str) {
 }
 
 /// Prints a remark to stderr, escaped, apart from the command's result.
-pub(crate) fn remark(text: impl Display) {
+pub fn remark(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", escape::block(&text.to_string(), "    "));
 }

@@ -5,22 +5,22 @@
 use std::io::{self, IsTerminal as _};
 
 use rustix::termios;
-use taskyard::TaskState;
+use taskyard_core::TaskState;
 
 const RESET: &str = "\x1b[0m";
 
 /// Width and colours of an output stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Style {
+pub struct Style {
     /// Columns of the terminal; `None` for a file or a pipe, where lines are not limited.
-    pub(crate) width: Option<usize>,
+    pub width: Option<usize>,
     /// Whether colours are shown.
-    pub(crate) colours: bool,
+    pub colours: bool,
 }
 
 impl Style {
     /// Returns the style of this process's stdout.
-    pub(crate) fn of_stdout() -> Self {
+    pub fn of_stdout() -> Self {
         if !io::stdout().is_terminal() {
             return Self::default();
         }
@@ -32,12 +32,12 @@ impl Style {
     }
 
     /// Returns a heading in bold.
-    pub(crate) fn heading(self, text: &str) -> String {
+    pub fn heading(self, text: &str) -> String {
         self.painted(text, Some("\x1b[1m"))
     }
 
     /// Returns a text in the colour of the state that it names (up to the first `:`), or unchanged.
-    pub(crate) fn state(self, text: &str) -> String {
+    pub fn state(self, text: &str) -> String {
         self.painted(text, colour(text.split(':').next().unwrap_or_default().trim()))
     }
 

@@ -6,7 +6,7 @@ use taskyard_core::store::StoreStatus;
 use taskyard_core::{TaskState, Timestamp};
 
 /// Formats a duration: `850ms`, `4.2s`, `3m 20s`, `5h 12m`, `9d 3h`.
-pub(crate) fn span(duration: Duration) -> String {
+pub fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{}ms", duration.as_millis()),
@@ -19,7 +19,7 @@ pub(crate) fn span(duration: Duration) -> String {
 }
 
 /// Formats the time between an instant and `now` (of the database's clock): `5.0s ago`, `in 20s`.
-pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
     let micros = now.as_microsecond().saturating_sub(then.as_microsecond());
     match u64::try_from(micros) {
         Ok(micros) => format!("{} ago", span(Duration::from_micros(micros))),
@@ -28,17 +28,17 @@ pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
 }
 
 /// Formats an instant in UTC with milliseconds.
-pub(crate) fn instant(timestamp: Timestamp) -> String {
+pub fn instant(timestamp: Timestamp) -> String {
     format!("{timestamp:.3}")
 }
 
 /// Formats an instant as [`instant`] does; `-` for none.
-pub(crate) fn maybe(timestamp: Option<Timestamp>) -> String {
+pub fn maybe(timestamp: Option<Timestamp>) -> String {
     timestamp.map_or_else(|| "-".into(), instant)
 }
 
 /// Formats a number of bytes: `12 B`, `3.4 KiB`, `1.2 GiB`.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1_024 {
         return format!("{bytes} B");
@@ -53,7 +53,7 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// Formats a number with separators: `1,234,567`.
-pub(crate) fn number(value: u64) -> String {
+pub fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -66,7 +66,7 @@ pub(crate) fn number(value: u64) -> String {
 }
 
 /// Formats an estimate with two significant digits: `about 950`, `about 45,000`, `about 3.2 million`.
-pub(crate) fn about(value: u64) -> String {
+pub fn about(value: u64) -> String {
     let scale = 10_u64.pow(value.checked_ilog10().unwrap_or(0).saturating_sub(1));
     let rounded = value.saturating_add(scale / 2) / scale * scale;
     let (unit, name) = match rounded {
@@ -78,13 +78,13 @@ pub(crate) fn about(value: u64) -> String {
 }
 
 /// Formats the number of tasks in a state, marked with `about` if the database only estimates it.
-pub(crate) fn tasks(status: &StoreStatus, state: TaskState) -> String {
+pub fn tasks(status: &StoreStatus, state: TaskState) -> String {
     let at = state.code() as usize;
     if status.estimated[at] { about(status.by_state[at]) } else { number(status.by_state[at]) }
 }
 
 /// Returns the states whose numbers are estimates, for JSON output.
-pub(crate) fn estimated(status: &StoreStatus) -> Vec<&'static str> {
+pub fn estimated(status: &StoreStatus) -> Vec<&'static str> {
     TaskState::ALL.iter().filter(|state| status.estimated[state.code() as usize]).map(|state| state.as_str()).collect()
 }
 

@@ -45,7 +45,7 @@ impl Failure {
     }
 
     /// Creates a failure that ends the command without a message.
-    pub(crate) fn quiet(exit: u8) -> Self {
+    pub fn quiet(exit: u8) -> Self {
         Self { message: String::new(), hint: None, exit }
     }
 
@@ -56,7 +56,7 @@ impl Failure {
     }
 
     /// Prints message and hint to stderr, escaped; nothing if the message is empty.
-    pub(crate) fn print(&self) {
+    pub fn print(&self) {
         if self.message.is_empty() {
             return;
         }

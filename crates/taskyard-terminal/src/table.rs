@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use taskyard::TaskId;
+use taskyard_core::TaskId;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::escape;
@@ -20,7 +20,7 @@ const CUT_MIN: usize = 8;
 const STATES: [&str; 3] = ["STATE", "LAST END", "OUTCOME"];
 
 /// A table that is being filled.
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
     /// Whether rows may be longer than the terminal is wide.
@@ -36,7 +36,7 @@ struct Column {
 impl Table {
     /// Creates a table with these headings. A prefix `>` marks a column of numbers, a prefix `?` a column that a narrow terminal
     /// does not show. If all headings are empty, there is no line of headings.
-    pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
+    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
         let column = |heading: &str| {
             let (is_optional, heading) = heading.strip_prefix('?').map_or((false, heading), |rest| (true, rest));
             let (is_number, heading) = heading.strip_prefix('>').map_or((false, heading), |rest| (true, rest));
@@ -46,7 +46,7 @@ impl Table {
     }
 
     /// Creates a table with headings from a query, of which nothing is cut.
-    pub(crate) fn with_headings(headings: &[String]) -> Self {
+    pub fn with_headings(headings: &[String]) -> Self {
         let column = |heading: &String| Column {
             heading: escape::line(heading).into_owned(),
             is_number: false,
@@ -56,12 +56,12 @@ impl Table {
     }
 
     /// Adds a row.
-    pub(crate) fn row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
+    pub fn row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(cells.into_iter().map(|text| escape::line(text.as_ref()).into_owned()).collect());
     }
 
     /// Returns the table as text, fitted to a terminal.
-    pub(crate) fn render(&self, style: Style) -> String {
+    pub fn render(&self, style: Style) -> String {
         let lines = if self.columns.iter().all(|column| column.heading.is_empty()) {
             self.pairs(style)
         } else {

@@ -14,7 +14,7 @@ const fn is_unsafe(char: char) -> bool {
 }
 
 /// Escapes a text as one line for a terminal: a line break or a tab becomes a space, ESC becomes `\u{1b}`.
-pub(crate) fn line(text: &str) -> Cow<'_, str> {
+pub fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -32,7 +32,7 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
 }
 
 /// Escapes a text as one line of a log, reversibly: a line break becomes `\n`.
-pub(crate) fn event(text: &str) -> Cow<'_, str> {
+pub fn event(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -47,12 +47,12 @@ pub(crate) fn event(text: &str) -> Cow<'_, str> {
 }
 
 /// Splits a text at line feeds and escapes each line as [`line`] does.
-pub(crate) fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+pub fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.trim_end_matches('\n').split('\n').map(|part| line(part.strip_suffix('\r').unwrap_or(part)))
 }
 
 /// Escapes a text and indents its lines after the first, so that none of them looks like another message.
-pub(crate) fn block(text: &str, indentation: &str) -> String {
+pub fn block(text: &str, indentation: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for (at, line) in lines(text).enumerate() {
         if at > 0 {
@@ -67,7 +67,7 @@ pub(crate) fn block(text: &str, indentation: &str) -> String {
 /// Escapes the same characters in JSON text as `\uXXXX`, which has the same meaning to a program and none to a terminal.
 ///
 /// Raw line feeds, tabs and carriage returns occur only between tokens, because JSON strings escape them.
-pub(crate) fn json(text: &str) -> Cow<'_, str> {
+pub fn json(text: &str) -> Cow<'_, str> {
     let outside = |char: char| is_unsafe(char) && char != '\n';
     if !text.chars().any(outside) {
         return Cow::Borrowed(text);
