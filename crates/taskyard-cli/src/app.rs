@@ -12,7 +12,7 @@ use taskyard_terminal::{Failure, Out, escape, remark_lines};
 
 use crate::python::Python;
 use crate::session::Session;
-use crate::{bench, commands, demo, init, logging, settings_help};
+use crate::{commands, init, logging, settings_help};
 
 /// Threads of the runtime beyond `max_workers`, for the engine itself and for task bodies that block.
 const SPARE_THREADS: usize = 8;
@@ -71,9 +71,11 @@ enum Top {
     /// Watch states, queues, servers, running tasks, dead letters and schedules
     Top(commands::top::Top),
     /// Run real tasks over the files of a directory and report on them
-    Demo(demo::Demo),
+    Demo(taskyard_bench::Demo),
     /// Print the completions of a shell
     Completions(commands::completions::Completions),
+    /// Measure enqueue, drain and pick-up latency on this database
+    Bench(taskyard_bench::Bench),
 }
 
 /// Changes the queue before a server starts on it, for example to add states or functions.
@@ -176,11 +178,6 @@ impl Commands {
         let mut flags =
             Flags { database: global.database, values: global.settings, root: global.root, ..Flags::default() };
         let out = Out::new(global.json);
-        let bench = matches.subcommand().filter(|(name, _)| *name == bench::NAME);
-        if let Some((_, matches)) = bench {
-            logging::start("warn")?;
-            return self.on_runtime(out, &flags, async |session| bench::run(session, matches).await);
-        }
         let command = Top::from_arg_matches(matches).map_err(wrong)?;
         if let Top::Completions(shell) = &command {
             return shell.print(&mut self::command());
@@ -211,7 +208,8 @@ impl Commands {
             Top::Db(db) => db.run(session).await,
             Top::Serve(serve) => serve.run(session).await,
             Top::Top(top) => top.run(session).await,
-            Top::Demo(demo) => demo.run(session).await,
+            Top::Demo(demo) => commands::demo::run(demo, session).await,
+            Top::Bench(bench) => commands::bench::run(bench, session).await,
             Top::Completions(_) => Ok(0),
         })
     }
@@ -250,12 +248,7 @@ impl Commands {
 
 /// Returns the whole command line, with the table of settings in its long help.
 fn command() -> clap::Command {
-    let command =
-        Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings_help::table());
-    match bench::command() {
-        Some(bench) => command.subcommand(bench),
-        None => command,
-    }
+    Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings_help::table())
 }
 
 #[cfg(test)]

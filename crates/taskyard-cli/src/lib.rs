@@ -16,11 +16,12 @@
 //! is escaped before it reaches a terminal; no command ends with a panic or a backtrace; the exit code tells the outcome
 //! (the codes are listed at [`taskyard_terminal::Failure`]).
 
+// The future of a command that starts a server is nested deeper than the compiler follows by default.
+#![recursion_limit = "256"]
+
 mod app;
-mod bench;
 mod commands;
 mod confirm;
-mod demo;
 mod init;
 mod logging;
 mod python;

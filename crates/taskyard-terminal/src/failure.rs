@@ -1,7 +1,4 @@
 //! The failure of a command: a message of one sentence, a hint and an exit code.
-//!
-//! Exit codes: 0 done, 1 the work failed (a task, a file, an unhealthy queue), 2 wrong usage or settings, 3 the
-//! database, 4 not found or in the wrong state, 75 the server must be restarted, 130 interrupted.
 
 use std::fmt;
 use std::io;
@@ -12,6 +9,9 @@ use taskyard_core::Error;
 use crate::escape;
 
 /// A command that failed.
+///
+/// Exit codes: 0 done, 1 the work failed (a task, a file, an unhealthy queue), 2 wrong usage or settings, 3 the
+/// database, 4 not found or in the wrong state, 75 the server must be restarted, 130 interrupted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     message: String,

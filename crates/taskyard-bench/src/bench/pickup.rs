@@ -1,20 +1,23 @@
 //! Measures pick-up latency on an idle queue, from the call in one process to the first instruction of the body in another.
 
+use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
 use taskyard::{Result, TaskRef, Taskyard};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use super::failed;
 use super::report::{Latency, Rest};
 use super::tasks::{monotonic, stamp};
-use crate::session::Session;
+
+/// Starts this program with the same settings.
+type OwnCommand<'a> = &'a dyn Fn() -> io::Result<Command>;
 
 /// Measures `samples` pick-ups with random gaps of 5 to 50 ms.
-pub(super) async fn measure(queue: &Taskyard, session: &Session, samples: usize) -> Result<Latency> {
-    let server = start(session).await?;
+pub(super) async fn measure(queue: &Taskyard, own_command: OwnCommand<'_>, samples: usize) -> Result<Latency> {
+    let server = start(own_command).await?;
     let mut refs: Vec<TaskRef<u64>> = Vec::with_capacity(samples);
     for _ in 0..20 {
         queue.add(stamp(monotonic())).await?.wait().await?;
@@ -32,8 +35,8 @@ pub(super) async fn measure(queue: &Taskyard, session: &Session, samples: usize)
 }
 
 /// Measures CPU time and memory of an idle server.
-pub(super) async fn at_rest(session: &Session, watch: Duration) -> Result<Rest> {
-    let server = start(session).await?;
+pub(super) async fn at_rest(own_command: OwnCommand<'_>, watch: Duration) -> Result<Rest> {
+    let server = start(own_command).await?;
     let process = server.id().unwrap_or(0);
     // The first rescue, pruning and check of parked tasks belong to the start and are not measured.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -59,9 +62,9 @@ pub(super) async fn serve(queue: &Taskyard) -> Result<()> {
     Ok(())
 }
 
-async fn start(session: &Session) -> Result<Child> {
-    let refused = |error: std::io::Error| failed("cannot start the server process", error);
-    let mut command = session.own_command().map_err(refused)?;
+async fn start(own_command: OwnCommand<'_>) -> Result<Child> {
+    let refused = |error: io::Error| failed("cannot start the server process", error);
+    let mut command = own_command().map_err(refused)?;
     let mut child = command
         .args(["bench", "--serve"])
         .stdin(Stdio::piped())

@@ -20,13 +20,11 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::{Settings, TaskState, Taskyard};
-use taskyard_config::plain;
+use taskyard_config::{Root, plain};
+use taskyard_terminal::{Failure, Out, remark};
 
-use crate::commands::Interrupts;
-use crate::session::{Session, shown};
 use begin::Run;
 use home::Home;
-use taskyard_terminal::{Failure, remark};
 use watch::Watch;
 
 /// Run real tasks over the files of a directory and report on them
@@ -37,7 +35,7 @@ use watch::Watch;
 /// node_modules and .taskyard are left out. Ctrl-C stops gracefully, and the same command continues; after a finished run
 /// it starts again. Exit code 1 if a file failed.
 #[derive(Debug, Args)]
-pub(crate) struct Demo {
+pub struct Demo {
     /// The directory
     #[arg(default_value = ".", value_name = "DIR")]
     directory: PathBuf,
@@ -50,41 +48,72 @@ enum End {
 }
 
 impl Demo {
-    pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+    /// Finds the demo's own directory and locks it. `settings` are the project's, with a database only if the demo must use that
+    /// one and not its own.
+    ///
+    /// # Errors
+    /// A failure with exit code 2 if the directory cannot be used, 4 if another demo runs on it; [`taskyard::Error::File`] if the
+    /// demo's own directory cannot be written.
+    pub fn prepare(&self, settings: &Settings, project: &Root) -> Result<PreparedDemo, Failure> {
         let root = directory(&self.directory)?;
-        let home = Home::find(&root, session.root())?;
-        let settings = settings(session, &home);
-        let address = settings.database.clone().unwrap_or_default();
+        let home = Home::find(&root, project)?;
         if home.is_elsewhere {
             remark(format_args!(
                 "{} cannot be written or is not trusted; the demo stores its files in a directory of this user",
                 root.display()
             ));
         }
-        remark(format_args!("database: {}", shown(&address)));
-        let mut interrupts = Interrupts::listen()?;
-        let store = session.open(&settings).await?;
-        let taskyard = session
-            .bind(store, settings)
-            .task_set(&tasks::DEMO_TASKS)
-            .state(tasks::Directory { root: root.clone(), report: home.report_path() });
+        let settings = own_settings(settings, &home);
+        Ok(PreparedDemo { settings, root, home })
+    }
+}
+
+/// A demo whose directory is locked by this process, until this is dropped.
+#[derive(Debug)]
+pub struct PreparedDemo {
+    /// The settings with which the demo's queue is to be opened.
+    pub settings: Settings,
+    root: PathBuf,
+    home: Home,
+}
+
+impl PreparedDemo {
+    /// Runs the demo or continues it, and prints its report; returns the exit code.
+    ///
+    /// `interrupted` waits for the next signal that requests the end, and returns the name of the signal.
+    ///
+    /// # Errors
+    /// A failure with exit code 1 if the directory cannot be walked or the report cannot be written; otherwise the error of the
+    /// database, by variant of [`taskyard::Error`].
+    pub async fn run(
+        self,
+        out: Out,
+        queue: Taskyard,
+        mut interrupted: impl AsyncFnMut() -> &'static str,
+    ) -> Result<u8, Failure> {
+        let Self { root, home, .. } = self;
+        let directory = tasks::Directory { root: root.clone(), report: home.report_path() };
+        let taskyard = queue.task_set(&tasks::DEMO_TASKS).state(directory);
         let run = tokio::select! {
             run = begin::run(&taskyard, &root, &home) => run?,
-            interrupt = interrupts.next() => {
-                let name = interrupt.name;
+            name = interrupted() => {
                 remark(format_args!("{name}: stopped before any task had started"));
                 return Ok(130);
             }
         };
-        match work(&taskyard, &run, &mut interrupts).await? {
+        match work(&taskyard, &run, interrupted).await? {
             End::Interrupted => Ok(130),
-            End::Finished(end) => finished(session, &home, end),
+            End::Finished(end) => finished(out, &home, end),
         }
     }
 }
 
 /// Runs a server until the report is written or a signal interrupts the run.
-async fn work(taskyard: &Taskyard, run: &Run, interrupts: &mut Interrupts) -> Result<End, Failure> {
+async fn work(
+    taskyard: &Taskyard,
+    run: &Run,
+    mut interrupted: impl AsyncFnMut() -> &'static str,
+) -> Result<End, Failure> {
     let mut watch = Watch::new(run);
     let server = taskyard.serve().await?;
     let report = run.report.outcome();
@@ -97,10 +126,10 @@ async fn work(taskyard: &Taskyard, run: &Run, interrupts: &mut Interrupts) -> Re
             looked = watch.look(taskyard.store().as_ref()) => if looked == watch::Seen::Stuck {
                 break None;
             },
-            interrupt = interrupts.next() => {
+            name = interrupted() => {
                 asked += 1;
                 if asked == 1 {
-                    watch.say(&format!("{}: stopping; running tasks are given back", interrupt.name));
+                    watch.say(&format!("{name}: stopping; running tasks are given back"));
                     server.stop();
                 } else {
                     server.hasten();
@@ -122,7 +151,7 @@ async fn work(taskyard: &Taskyard, run: &Run, interrupts: &mut Interrupts) -> Re
     }
 }
 
-fn finished(session: &Session, home: &Home, end: taskyard::Final) -> Result<u8, Failure> {
+fn finished(out: Out, home: &Home, end: taskyard::Final) -> Result<u8, Failure> {
     if end.state != TaskState::Done {
         let why = end.error.map_or_else(|| end.state.to_string(), |error| error.message);
         return Err(Failure::work(format!("the report could not be written: {why}"))
@@ -132,7 +161,7 @@ fn finished(session: &Session, home: &Home, end: taskyard::Final) -> Result<u8, 
     let summary: report::Summary = serde_json::from_slice(&result)
         .map_err(|error| Failure::work(format!("the report's summary cannot be read: {error}")))?;
     let text = summary.read(&home.report_path())?;
-    show::print(session.out(), &summary, &text)?;
+    show::print(out, &summary, &text)?;
     Ok(u8::from(summary.failed > 0))
 }
 
@@ -148,10 +177,10 @@ fn directory(given: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Returns the settings of the demo: its own database and queue, and a lease short enough that a killed run is resumed soon.
-fn settings(session: &Session, home: &Home) -> Settings {
+fn own_settings(settings: &Settings, home: &Home) -> Settings {
     let own = || home.database_path().display().to_string();
     Settings {
-        database: Some(session.database_flag().map_or_else(own, str::to_owned)),
+        database: Some(settings.database.clone().unwrap_or_else(own)),
         queues: vec![tasks::QUEUE.to_owned()],
         lease: Duration::from_secs(10),
         heartbeat_interval: Duration::from_secs(2),
@@ -160,6 +189,6 @@ fn settings(session: &Session, home: &Home) -> Settings {
         auto_migrate: true,
         // The tasks belong to this command and not to the project, so they have no namespace.
         namespace: None,
-        ..session.settings().clone()
+        ..settings.clone()
     }
 }

@@ -1,5 +1,5 @@
 //! The directory of the demo's database, report and lock: `.taskyard` in the walked directory or, if that cannot be written or
-//! is not trusted (`trust.rs`), a directory in the user's state directory that is named after it.
+//! is not trusted, a directory in the user's state directory that is named after it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
