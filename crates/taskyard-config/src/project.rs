@@ -20,7 +20,7 @@ pub const DIRECTORY: &str = ".taskyard";
 /// A project's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
-    /// Its absolute path.
+    /// The absolute path.
     pub path: PathBuf,
     /// Whether the user named it with `--root`; then the owners of the files in it are not checked.
     is_named: bool,

@@ -1,4 +1,4 @@
-//! What the commands write: results on stdout, for people or as JSON ([`Out`], [`Table`]), remarks on stderr ([`remark`]),
+//! Output of commands: results on stdout, for people or as JSON ([`Out`], [`Table`]), remarks on stderr ([`remark`]),
 //! and failures with a hint and an exit code ([`Failure`]).
 //!
 //! All text from outside (rows, file names, addresses) is escaped here ([`escape`]), so that none of it can control a terminal
