@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::{Settings, TaskState, Taskyard};
-use taskyard_config::{Root, plain};
+use taskyard_config::project::{Root, plain};
 use taskyard_terminal::{Failure, Out, remark};
 
 use begin::Run;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use taskyard::Taskyard;
-use taskyard_config::Flags;
+use taskyard_config::project::{self, Flags};
 use taskyard_terminal::{Failure, Out, escape, remark_lines};
 
 use crate::python::Python;
@@ -220,13 +220,8 @@ impl Commands {
         flags: &Flags,
         body: impl AsyncFnOnce(&Session) -> Result<u8, Failure>,
     ) -> Result<u8, Failure> {
-        let session = Session::new(
-            out,
-            taskyard_config::find(flags)?,
-            flags.clone(),
-            Arc::clone(&self.configure),
-            self.python.clone(),
-        );
+        let session =
+            Session::new(out, project::find(flags)?, flags.clone(), Arc::clone(&self.configure), self.python.clone());
         // Task bodies of the application run on these threads. A body that blocks occupies its thread, and up to
         // `abandoned_max` threads may never be freed.
         let workers = session.settings().max_workers;

@@ -33,7 +33,11 @@ use std::process::ExitCode;
 
 pub use app::Commands;
 pub use python::Python;
-pub use taskyard_config::project_context;
+
+/// Settings and keys of a project, for processes other than the command.
+pub mod project_context {
+    pub use taskyard_config::project::ProjectContext;
+}
 
 /// Runs the command line of this process.
 #[must_use]

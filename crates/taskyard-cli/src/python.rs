@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use taskyard_config::{Root, Untrusted, WITHHELD, file_error, project};
+use taskyard_config::project::{Root, Untrusted, WITHHELD, file_error, working_directory};
 use taskyard_server::children::ChildCommand;
 use taskyard_terminal::Failure;
 use tokio::process::Command;
@@ -124,7 +124,7 @@ impl Python {
 /// A usage failure (exit code 2) if the working directory, from which Python imports, or a file of the application or of an
 /// included module is not trusted.
 pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Option<String>, Failure> {
-    let directory = project::working_directory()?;
+    let directory = working_directory()?;
     session.root().check(&directory)?;
     for included in &session.settings().include {
         check(included, &directory, session.root())?;

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskyard::{Store, Taskyard};
-use taskyard_config::{DatabaseKind, Flags, Found, ProjectKeys, ROOT, Root, database_kind, project};
+use taskyard_config::project::{Flags, Found, ProjectKeys, ROOT, Root, make_directory};
+use taskyard_config::{DatabaseKind, database_kind};
 use taskyard_core::settings::{Setting, Settings};
 use taskyard_terminal::{Failure, Out};
 use tokio::process::Command;
@@ -184,9 +185,7 @@ impl Session {
                     "`taskyard queue start` or `taskyard db migrate` creates it; use --database for another one",
                 ))
             }
-            Access::Create if self.found.is_default_database => {
-                Ok(project::make_directory(&self.found.root).map(drop)?)
-            }
+            Access::Create if self.found.is_default_database => Ok(make_directory(&self.found.root).map(drop)?),
             _ => Ok(()),
         }
     }

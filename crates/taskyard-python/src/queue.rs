@@ -11,7 +11,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use taskyard::{Store, Taskyard};
-use taskyard_config::ProjectContext;
+use taskyard_config::project::ProjectContext;
 use taskyard_core::client::{ClientRequest, Draft};
 use taskyard_core::store::TestClock;
 use taskyard_core::task::NewTask;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use taskyard_config::{ConfigError, Untrusted};
+use taskyard_config::project::{ConfigError, Untrusted};
 use taskyard_core::Error;
 
 use crate::escape;

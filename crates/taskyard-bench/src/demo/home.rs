@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use taskyard_config::{Root, file_error, project};
+use taskyard_config::project::{DIRECTORY, Root, file_error, make_private};
 use taskyard_terminal::Failure;
 
 /// The demo's own directory, locked by this process until this is dropped.
@@ -30,7 +30,7 @@ impl Home {
     /// neither directory can be written.
     pub(super) fn find(root: &Path, project: &Root) -> Result<Self, Failure> {
         let key = key(root);
-        let own = root.join(project::DIRECTORY);
+        let own = root.join(DIRECTORY);
         let is_trusted = project.check(root).is_ok() && project.check(&own).is_ok();
         match if is_trusted { open(&own) } else { Err(io::ErrorKind::PermissionDenied.into()) } {
             Ok(lock) => return Self { directory: own, key, is_elsewhere: false, _lock: lock }.locked(root),
@@ -79,7 +79,7 @@ impl Home {
 
 /// Opens the lock file in a directory. A directory that is a link is refused, because it may lead anywhere.
 fn open(directory: &Path) -> io::Result<File> {
-    project::make_private(directory)?;
+    make_private(directory)?;
     if directory.symlink_metadata()?.is_symlink() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }

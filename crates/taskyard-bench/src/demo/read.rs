@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
-use taskyard_config::plain;
+use taskyard_config::project::plain;
 
 /// Most bytes per read.
 const CHUNK_BYTES: usize = 256 << 10;

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use taskyard::{ParentResult, Store, TaskError, TaskId, TaskState};
-use taskyard_config::{file_error, plain};
+use taskyard_config::project::{file_error, plain};
 use taskyard_terminal::{Failure, escape};
 
 use super::exact::Exact;

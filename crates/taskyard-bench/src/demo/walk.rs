@@ -7,13 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use taskyard_config::{plain, project};
+use taskyard_config::project::{DIRECTORY, plain};
 use tokio::sync::mpsc;
 
 use super::exact::Exact;
 
 /// Names of directories that are skipped at every level: version control, build products, and Taskyard's own.
-const LEFT_OUT: [&str; 4] = [".git", "target", "node_modules", project::DIRECTORY];
+const LEFT_OUT: [&str; 4] = [".git", "target", "node_modules", DIRECTORY];
 /// Files per group that is sent.
 pub(super) const GROUP: usize = 2_000;
 /// Directories that could not be listed and are named in the report; further ones are only counted.

@@ -16,9 +16,9 @@ use taskyard_core::seal::{Key, Keys};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result};
 
-use crate::error::file_error;
-use crate::project::{self, Root};
-use crate::text;
+use crate::project::error::file_error;
+use crate::project::root::{Root, make_private};
+use crate::project::text;
 
 /// Environment variable with the project's root, set for worker processes whose server has a configured secret.
 pub const WITHHELD: &str = "TASKYARD_SIGNED_BY_SERVER";
@@ -78,7 +78,7 @@ impl ProjectKeys {
     /// Creates the file atomically. If another process has created it already, its file is kept.
     fn make(path: &Path) -> io::Result<()> {
         let directory = path.parent().unwrap_or(path);
-        project::make_private(directory)?;
+        make_private(directory)?;
         let draft = directory.join(format!("secret.{}", uuid::Uuid::new_v4()));
         let secret = format!("{}{}\n", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
@@ -122,6 +122,7 @@ impl Keys for ProjectKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::root::make_directory;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let found = Root::above(root.path()).unwrap();
         let with = |bytes: &[u8]| {
-            std::fs::write(project::make_directory(&found).unwrap().join("secret"), bytes).unwrap();
+            std::fs::write(make_directory(&found).unwrap().join("secret"), bytes).unwrap();
             ProjectKeys::new(&Settings::default(), &found).unwrap().active()
         };
         let key = Key::new("the secret of today").unwrap();

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::error::{Untrusted, plain};
+use crate::project::error::{Untrusted, plain};
 
 /// Mode bit: writable by everybody.
 const BY_ALL: u32 = 0o002;

@@ -5,8 +5,8 @@ use taskyard_core::redact::redact;
 use taskyard_core::settings::Layer;
 use toml::{Table, Value};
 
-use crate::error::ConfigError;
-use crate::project::Root;
+use crate::project::error::ConfigError;
+use crate::project::root::Root;
 
 /// Returns one layer per existing file, in rising order of precedence.
 ///

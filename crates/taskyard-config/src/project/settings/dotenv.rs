@@ -8,8 +8,8 @@ use std::path::Path;
 
 use taskyard_core::settings::Layer;
 
-use crate::error::ConfigError;
-use crate::project::Root;
+use crate::project::error::ConfigError;
+use crate::project::root::Root;
 
 /// Returns the settings in the file in order; an empty list without a file.
 ///

@@ -8,10 +8,10 @@ use taskyard_core::seal::Keys;
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result};
 
-use crate::error::ConfigError;
-use crate::project::{self, Root};
-use crate::secret::ProjectKeys;
-use crate::settings::{Flags, Found, find};
+use crate::project::error::ConfigError;
+use crate::project::root::{Root, make_private};
+use crate::project::secret::ProjectKeys;
+use crate::project::settings::{Flags, Found, find};
 
 /// Settings and keys of the project that contains the working directory.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl ProjectContext {
     pub fn prepare(&self) -> Result<()> {
         if self.is_default_database {
             let directory = self.root.own_directory()?;
-            project::make_private(&directory).map_err(|error| Error::File {
+            make_private(&directory).map_err(|error| Error::File {
                 path: directory.display().to_string(),
                 why: error.to_string(),
                 lost: false,

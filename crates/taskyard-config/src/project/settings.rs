@@ -14,9 +14,9 @@ use taskyard_core::Error;
 use taskyard_core::settings::{Layer, Settings};
 
 use crate::address::{DatabaseKind, database_kind};
-use crate::error::{ConfigError, plain};
-use crate::project::{self, Root};
-use crate::text;
+use crate::project::error::{ConfigError, plain};
+use crate::project::root::{Root, working_directory};
+use crate::project::text;
 
 /// Environment variable that names the project's root, as `--root` does.
 pub const ROOT: &str = "TASKYARD_ROOT";
@@ -61,7 +61,7 @@ pub fn find(flags: &Flags) -> Result<Found, ConfigError> {
         flags.root.clone().or_else(|| std::env::var_os(ROOT).filter(|root| !root.is_empty()).map(PathBuf::from));
     let root = match named {
         Some(root) => Root::named(&root)?,
-        None => Root::above(&project::working_directory()?)?,
+        None => Root::above(&working_directory()?)?,
     };
     find_in(root, std::env::vars_os(), flags)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use taskyard_core::settings::{Setting, Settings};
 
 use crate::address::{DatabaseKind, database_kind, of_application};
-use crate::project;
+use crate::project::root::DIRECTORY;
 
 /// Resolves a relative path of the database in a settings file from the project's root.
 pub(super) fn from_root(values: &mut [(String, String)], root: &Path) {
@@ -37,6 +37,6 @@ pub(super) fn decide(settings: &mut Settings, application: Option<&str>, root: &
     if settings.database.is_some() {
         return false;
     }
-    settings.database = Some(root.join(project::DIRECTORY).join("queue.db").display().to_string());
+    settings.database = Some(root.join(DIRECTORY).join("queue.db").display().to_string());
     true
 }

@@ -129,6 +129,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_program_gets_sentence_and_hint_as_a_wrong_setting() {
+        let setting = Error::Setting { name: "lease (.env)".into(), why: "why".into() };
+        assert_eq!(ConfigError::from(setting.clone()).into_setting(), setting);
+        let untrusted =
+            Untrusted { path: "/a/.env".into(), why: "everybody may write to it".into(), root: "/a".into() };
+        let Error::Setting { name, why } = ConfigError::from(untrusted).into_setting() else { panic!("another error") };
+        assert_eq!(name, PROJECT);
+        assert!(
+            why.starts_with("/a/.env: everybody may write to it; if you trust") && why.contains("--root /a "),
+            "{why}"
+        );
+        let Error::Setting { why, .. } = ConfigError::RootNotDirectory("/a".into()).into_setting() else {
+            panic!("another error")
+        };
+        assert_eq!(why, "--root /a: not a directory");
+    }
+
+    #[test]
     fn the_hint_is_a_line_to_be_copied() {
         let hint = |root: &str| Untrusted { path: root.into(), why: String::new(), root: root.into() }.hint();
         assert!(hint("/srv/app").contains("--root /srv/app "));
