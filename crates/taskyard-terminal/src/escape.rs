@@ -46,7 +46,7 @@ pub fn event(text: &str) -> Cow<'_, str> {
     }))
 }
 
-/// Splits a text at line feeds and escapes each line as [`line`] does.
+/// Splits a text at line feeds and escapes each line as [`line()`] does.
 pub fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.trim_end_matches('\n').split('\n').map(|part| line(part.strip_suffix('\r').unwrap_or(part)))
 }

@@ -1,6 +1,6 @@
 //! Opens the store of a database address, and formats an address for messages.
 //!
-//! `taskyard_config::address` decides which database an address names.
+//! [`taskyard_config::database_kind`] decides which database an address names.
 
 use std::path::Path;
 use std::sync::Arc;
