@@ -27,7 +27,20 @@ const PARTS: [(&str, &str, &[Run]); 10] = [
         "the server and the client: adding, claiming, running, stopping",
         &[&["--package", "taskyard-server", "--package", "taskyard"]],
     ),
-    ("e2e", "the command and whole processes", &[&["--package", "taskyard-cli"]]),
+    (
+        "e2e",
+        "the command and whole processes",
+        &[&[
+            "--package",
+            "taskyard-cli",
+            "--package",
+            "taskyard-bench",
+            "--package",
+            "taskyard-config",
+            "--package",
+            "taskyard-terminal",
+        ]],
+    ),
     (
         "examples",
         "the examples, and the samples of the documentation",

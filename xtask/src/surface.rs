@@ -8,8 +8,14 @@ use std::path::Path;
 use crate::step::{cargo, must};
 
 /// Crates that do not follow semantic versioning, so that their types must be re-exported.
-const INNER: [&str; 5] =
-    ["taskyard_core/", "taskyard_server/", "taskyard_postgres/", "taskyard_sqlite/", "taskyard_cron/"];
+const INNER: [&str; 6] = [
+    "taskyard_config/",
+    "taskyard_core/",
+    "taskyard_server/",
+    "taskyard_postgres/",
+    "taskyard_sqlite/",
+    "taskyard_cron/",
+];
 
 /// Searches the documentation, which must have been built, for links to inner crates.
 ///

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use taskyard::Taskyard;
+use taskyard_config::project::{self, Flags};
+use taskyard_terminal::{Failure, Out, escape, remark_lines};
 
-use crate::failure::Failure;
-use crate::out::{self, Out};
 use crate::python::Python;
 use crate::session::Session;
-use crate::settings::{self, Flags};
-use crate::{bench, commands, demo, escape, init, logging};
+use crate::{commands, init, logging, settings_help};
 
 /// Threads of the runtime beyond `max_workers`, for the engine itself and for task bodies that block.
 const SPARE_THREADS: usize = 8;
@@ -72,9 +71,11 @@ enum Top {
     /// Watch states, queues, servers, running tasks, dead letters and schedules
     Top(commands::top::Top),
     /// Run real tasks over the files of a directory and report on them
-    Demo(demo::Demo),
+    Demo(taskyard_bench::Demo),
     /// Print the completions of a shell
     Completions(commands::completions::Completions),
+    /// Measure enqueue, drain and pick-up latency on this database
+    Bench(taskyard_bench::Bench),
 }
 
 /// Changes the queue before a server starts on it, for example to add states or functions.
@@ -157,7 +158,7 @@ impl Commands {
                     let of_shown = command().try_get_matches_from(shown).err();
                     let hidden =
                         || clap::Error::raw(error.kind(), "wrong argument (not shown: it may contain a password)\n");
-                    out::remark_lines(&of_shown.unwrap_or_else(hidden).render().to_string());
+                    remark_lines(&of_shown.unwrap_or_else(hidden).render().to_string());
                 } else {
                     // Help and version go to stdout and are not errors; neither is a closed pipe.
                     let _ = error.print();
@@ -177,11 +178,6 @@ impl Commands {
         let mut flags =
             Flags { database: global.database, values: global.settings, root: global.root, ..Flags::default() };
         let out = Out::new(global.json);
-        let bench = matches.subcommand().filter(|(name, _)| *name == bench::NAME);
-        if let Some((_, matches)) = bench {
-            logging::start("warn")?;
-            return self.on_runtime(out, &flags, async |session| bench::run(session, matches).await);
-        }
         let command = Top::from_arg_matches(matches).map_err(wrong)?;
         if let Top::Completions(shell) = &command {
             return shell.print(&mut self::command());
@@ -212,7 +208,8 @@ impl Commands {
             Top::Db(db) => db.run(session).await,
             Top::Serve(serve) => serve.run(session).await,
             Top::Top(top) => top.run(session).await,
-            Top::Demo(demo) => demo.run(session).await,
+            Top::Demo(demo) => commands::demo::run(demo, session).await,
+            Top::Bench(bench) => commands::bench::run(bench, session).await,
             Top::Completions(_) => Ok(0),
         })
     }
@@ -224,7 +221,7 @@ impl Commands {
         body: impl AsyncFnOnce(&Session) -> Result<u8, Failure>,
     ) -> Result<u8, Failure> {
         let session =
-            Session::new(out, settings::find(flags)?, flags.clone(), Arc::clone(&self.configure), self.python.clone());
+            Session::new(out, project::find(flags)?, flags.clone(), Arc::clone(&self.configure), self.python.clone());
         // Task bodies of the application run on these threads. A body that blocks occupies its thread, and up to
         // `abandoned_max` threads may never be freed.
         let workers = session.settings().max_workers;
@@ -246,12 +243,7 @@ impl Commands {
 
 /// Returns the whole command line, with the table of settings in its long help.
 fn command() -> clap::Command {
-    let command =
-        Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings::table());
-    match bench::command() {
-        Some(bench) => command.subcommand(bench),
-        None => command,
-    }
+    Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings_help::table())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The commands: one file each, a folder for each group.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod db;
 pub(crate) mod dead;
+pub(crate) mod demo;
 pub(crate) mod queue;
 pub(crate) mod schedule;
 pub(crate) mod serve;

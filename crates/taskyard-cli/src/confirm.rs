@@ -2,8 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use crate::escape;
-use crate::failure::Failure;
+use taskyard_terminal::{Failure, escape};
 
 /// Returns at once with `yes`; otherwise asks on the terminal.
 ///

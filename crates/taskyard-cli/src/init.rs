@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, kill_process, wait};
 use rustix::termios::tcsetpgrp;
+use taskyard_terminal::Failure;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::{Interrupt, Interrupts};
-use crate::failure::Failure;
 
 /// Longest time between two checks for ended children, in case a SIGCHLD was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -8,41 +8,36 @@
 //! }
 //! ```
 //!
-//! This crate is the composition root: it finds the settings, chooses the database, sets up logging and prints every reply.
-//! The behaviour of a queue is implemented in the crates below it. The Python package is the only library that uses this
-//! crate: for the command, and for a project's settings and keys ([`project_context`]).
+//! This crate is the composition root: it parses the arguments, opens the database, sets up logging and prints every reply.
+//! The behaviour of a queue is implemented in the crates below it, and the search for settings and keys in `taskyard-config`.
+//! The Python package is the only library that uses this crate, for the command.
 //!
 //! Invariants: stdout carries the command's result only (with `--json` nothing but JSON); text from a database or a file name
 //! is escaped before it reaches a terminal; no command ends with a panic or a backtrace; the exit code tells the outcome
-//! (the codes are listed in `failure.rs`).
+//! (the codes are listed at [`taskyard_terminal::Failure`]).
+
+// The future of a command that starts a server is nested deeper than the compiler follows by default.
+#![recursion_limit = "256"]
 
 mod app;
-mod bench;
 mod commands;
 mod confirm;
-mod demo;
-mod escape;
-mod failure;
-mod humanize;
 mod init;
 mod logging;
-mod out;
-mod project;
-pub mod project_context;
 mod python;
-mod secret;
 mod session;
-mod settings;
-mod style;
-mod table;
-mod text;
-mod trust;
+mod settings_help;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use app::Commands;
 pub use python::Python;
+
+/// Settings and keys of a project, for processes other than the command.
+pub mod project_context {
+    pub use taskyard_config::project::ProjectContext;
+}
 
 /// Runs the command line of this process.
 #[must_use]

@@ -9,13 +9,11 @@ use std::io::{self, Write};
 use std::panic;
 use std::sync::Once;
 
+use taskyard_terminal::{Failure, escape};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
-
-use crate::escape;
-use crate::failure::Failure;
 
 /// Starts logging; `default` is the filter if neither variable is set. A second call in the same process changes nothing.
 ///

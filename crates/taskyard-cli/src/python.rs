@@ -7,14 +7,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use taskyard_config::project::{Root, Untrusted, WITHHELD, file_error, working_directory};
 use taskyard_server::children::ChildCommand;
+use taskyard_terminal::Failure;
 use tokio::process::Command;
 
-use crate::failure::Failure;
-use crate::project::{self, Root};
-use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
-use crate::trust::Untrusted;
 
 /// Exit code of a check if the application adds its tasks to another database (`taskyard._worker`).
 const EXIT_OTHER_DATABASE: i32 = 5;
@@ -126,7 +124,7 @@ impl Python {
 /// A usage failure (exit code 2) if the working directory, from which Python imports, or a file of the application or of an
 /// included module is not trusted.
 pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Option<String>, Failure> {
-    let directory = project::working_directory()?;
+    let directory = working_directory()?;
     session.root().check(&directory)?;
     for included in &session.settings().include {
         check(included, &directory, session.root())?;
@@ -169,7 +167,7 @@ fn find(directory: &Path, root: &Root) -> Result<Option<String>, Failure> {
     for path in [file.parent().unwrap_or(directory), &file] {
         root.check(path)?;
     }
-    let text = std::fs::read_to_string(&file).map_err(|error| project::file_error(&file, &error))?;
+    let text = std::fs::read_to_string(&file).map_err(|error| file_error(&file, &error))?;
     let defines = |name: &str| {
         text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with([':', '='])))
     };

@@ -7,16 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use taskyard::{DatabaseKind, Store, Taskyard, database_kind};
+use taskyard::{Store, Taskyard};
+use taskyard_config::project::{Flags, Found, ProjectKeys, ROOT, Root, make_directory};
+use taskyard_config::{DatabaseKind, database_kind};
 use taskyard_core::settings::{Setting, Settings};
+use taskyard_terminal::{Failure, Out};
 use tokio::process::Command;
 
-use crate::failure::Failure;
-use crate::out::Out;
-use crate::project::{self, Root};
 use crate::python::Python;
-use crate::secret::ProjectKeys;
-use crate::settings::{Flags, Found, ROOT};
 
 /// Longest time to wait for a database to close.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
@@ -136,7 +134,7 @@ impl Session {
         access: Access,
     ) -> Result<taskyard::Result<Arc<dyn Store>>, Failure> {
         if let DatabaseKind::File(path) = database_kind(settings.database.as_deref().unwrap_or_default())? {
-            taskyard::check_place(settings.database.as_deref().unwrap_or_default())?;
+            taskyard_config::check_place(settings.database.as_deref().unwrap_or_default())?;
             self.prepare(&path, access)?;
         }
         Ok(self.try_open(settings).await)
@@ -187,7 +185,7 @@ impl Session {
                     "`taskyard queue start` or `taskyard db migrate` creates it; use --database for another one",
                 ))
             }
-            Access::Create if self.found.is_default_database => project::make_directory(&self.found.root).map(drop),
+            Access::Create if self.found.is_default_database => Ok(make_directory(&self.found.root).map(drop)?),
             _ => Ok(()),
         }
     }

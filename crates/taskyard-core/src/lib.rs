@@ -14,6 +14,7 @@ pub mod failpoint;
 mod from_text;
 pub mod graph;
 pub mod id;
+pub mod libpq;
 pub mod limits;
 pub mod namespace;
 pub mod notifications;

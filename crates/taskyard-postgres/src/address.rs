@@ -13,14 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use taskyard_core::libpq::is_keywords;
 use taskyard_core::redact::{credentials_at, password_at};
 use taskyard_core::{Error, Result};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use self::parameters::{Parameters, Use};
-
-pub use self::keywords::is_keywords;
 
 /// Encryption and verification of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

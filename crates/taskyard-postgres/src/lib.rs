@@ -41,7 +41,7 @@ mod text;
 mod tls;
 mod upkeep;
 
-pub use address::{is_keywords, shown_address};
+pub use address::shown_address;
 pub use embed::{CallerConnection, complete_in, complete_statement, enqueue_in, enqueue_with};
 pub use options::Options;
 pub use store::PostgresStore;

@@ -11,7 +11,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use taskyard::{Store, Taskyard};
-use taskyard_cli::project_context::ProjectContext;
+use taskyard_config::project::ProjectContext;
 use taskyard_core::backoff::{Backoff, READ};
 use taskyard_core::client::{ClientRequest, Draft};
 use taskyard_core::store::TestClock;
@@ -368,7 +368,7 @@ impl Queue {
         let place =
             ProjectContext::find(database, settings.unwrap_or_default()).map_err(|error| errors::raised(py, &error))?;
         let address = place.settings.database.as_deref().unwrap_or_default();
-        taskyard::check_address(address).map_err(|error| errors::raised(py, &error))?;
+        taskyard_config::check_address(address).map_err(|error| errors::raised(py, &error))?;
         Ok(Self(Guard::new(Arc::new(Inner {
             generation: AtomicU64::new(0),
             place,

@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use taskyard::{DatabaseKind, Store, database_kind};
+use taskyard::Store;
+use taskyard_config::{DatabaseKind, database_kind};
 use taskyard_core::Result;
 
 /// Query that returns the same text over every connection to one database, whatever pooler or address is used. The

@@ -23,7 +23,7 @@
 
 #[doc(hidden)]
 pub mod __private;
-mod address;
+mod open;
 mod task_set;
 mod taskyard;
 
@@ -55,7 +55,7 @@ pub use taskyard_server::{
 // For the `taskyard` command, the Python package and tests: the stores' trait and the parts that servers consist of.
 // Not public; may change with any version.
 #[doc(hidden)]
-pub use address::{DatabaseKind, check_address, check_place, database_kind, is_meant_for_postgres, open, redacted};
+pub use open::{open, redacted};
 #[doc(hidden)]
 pub use taskyard_core::Store;
 #[doc(hidden)]

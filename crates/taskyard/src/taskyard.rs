@@ -3,14 +3,13 @@
 mod around;
 
 use std::any::Any;
-use std::ffi::OsString;
 use std::ops::Deref;
 use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
 use taskyard_core::TaskRef;
 use taskyard_core::client::{Call, Client, ClientConfig};
-use taskyard_core::settings::{Layer, Settings};
+use taskyard_core::settings::Settings;
 #[cfg(feature = "postgres")]
 use taskyard_core::store::Added;
 use taskyard_core::{Error, QueueOrder, Result, Store};
@@ -80,7 +79,7 @@ impl Taskyard {
     /// [`Error::Setting`] if no variable names a database, or a variable has an invalid value; and those of
     /// [`Taskyard::with_settings`].
     pub async fn from_env() -> Result<Self> {
-        Self::with_settings(settings_of_environment(std::env::vars_os())?).await
+        Self::with_settings(taskyard_config::settings_of_environment(std::env::vars_os())?).await
     }
 
     /// Opens the database of the settings.
@@ -252,24 +251,6 @@ impl Taskyard {
     }
 }
 
-fn settings_of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Settings> {
-    let environment = Layer::of_environment(variables)?;
-    let application = environment.application_database().map(str::to_owned);
-    let mut settings = Settings::from_layers(&[environment])?;
-    if settings.database.is_none() {
-        settings.database = application.filter(|address| crate::is_meant_for_postgres(address.trim()));
-    }
-    if settings.database.is_none() {
-        return Err(Error::Setting {
-            name: "database (the environment)".into(),
-            why: "set TASKYARD_DATABASE_URL to a PostgreSQL address (or DATABASE_URL, if the application uses the same one), or to a file \
-                  for an embedded queue (sqlite:queue.db)"
-                .into(),
-        });
-    }
-    Ok(settings)
-}
-
 /// Returns the configuration of a client with these settings.
 fn client_config(settings: &Settings) -> ClientConfig {
     ClientConfig {
@@ -317,29 +298,5 @@ impl<T: Any + Clone + Send + Sync> crate::__private::checks::Supplied for State<
 
     fn state() -> Option<StateType> {
         Some(StateType::of::<T>())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(variables: &[(&str, &str)]) -> Result<Settings> {
-        settings_of_environment(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))
-    }
-
-    #[test]
-    fn the_environment_names_the_database_and_every_other_setting() {
-        let (ours, application) =
-            (("TASKYARD_DATABASE_URL", "sqlite:q.db"), ("DATABASE_URL", "postgresql+asyncpg://h/d"));
-        assert_eq!(read(&[ours, application]).expect("ours").database.as_deref(), Some(ours.1));
-        let settings = read(&[application, ("QUEUE_MAX_RETRIES", "7"), ("HOME", "/"), ("lease", "99")]).expect("both");
-        assert_eq!((settings.database.as_deref(), settings.max_retries), (Some(application.1), 7));
-        for missing in [&[][..], &[("DATABASE_URL", "sqlite:app.db")], &[("DATABASE_URL", "")]] {
-            let error = read(missing).map(drop).expect_err("no database").to_string();
-            assert!(error.contains("TASKYARD_DATABASE_URL"), "{error}");
-        }
-        let error = read(&[application, ("QUEUE_MAX_RETRIES", "many")]).map(drop).expect_err("no number").to_string();
-        assert!(error.contains("QUEUE_MAX_RETRIES (the environment)"), "{error}");
     }
 }

@@ -2,10 +2,7 @@
 
 use taskyard::{ControlReply, Store, TaskId};
 use taskyard_core::store::TaskFilter;
-
-use crate::failure::Failure;
-use crate::humanize;
-use crate::out::Out;
+use taskyard_terminal::{Failure, Out, humanize};
 
 /// Tasks per statement.
 pub(crate) const PAGE: usize = 1_000;

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 use taskyard::{Call, Runtime};
 use taskyard_core::namespace::kind_in;
 use taskyard_core::settings::Settings;
+use taskyard_terminal::Failure;
 
 use crate::commands::filter::span;
-use crate::failure::Failure;
 
 /// The function to call, its arguments and the task's options.
 #[derive(Debug, Args)]

@@ -4,8 +4,7 @@ use std::io::Write as _;
 
 use clap::Args;
 use clap_complete::Shell;
-
-use crate::failure::Failure;
+use taskyard_terminal::Failure;
 
 /// Print the completions of a shell
 #[derive(Debug, Args)]

@@ -5,9 +5,8 @@ mod query;
 mod schema;
 
 use clap::Subcommand;
+use taskyard_terminal::{Failure, remark};
 
-use crate::failure::Failure;
-use crate::out::remark;
 use crate::session::Session;
 
 /// The database

@@ -10,10 +10,9 @@ use taskyard_core::store::TaskFilter;
 use super::task;
 use crate::commands::id::GivenId;
 use crate::confirm::confirm;
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
 use filter_args::DeadFilterArgs;
+use taskyard_terminal::{Failure, humanize};
 
 /// Dead letters
 #[derive(Debug, Subcommand)]

@@ -8,8 +8,7 @@ use taskyard_core::duration;
 use taskyard_core::namespace::kind_in;
 use taskyard_core::settings::Settings;
 use taskyard_core::store::TaskFilter;
-
-use crate::failure::Failure;
+use taskyard_terminal::Failure;
 
 /// Filters by queue, kind and tag.
 #[derive(Clone, Debug, Default, Args)]

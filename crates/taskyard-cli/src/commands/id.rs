@@ -4,9 +4,8 @@ use std::str::FromStr;
 
 use taskyard::{Error, Store, TaskId};
 use taskyard_core::store::TaskFilter;
+use taskyard_terminal::Failure;
 use uuid::Uuid;
-
-use crate::failure::Failure;
 
 /// Hexadecimal digits of a whole id.
 const DIGITS: usize = 32;

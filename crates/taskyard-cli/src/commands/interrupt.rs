@@ -3,9 +3,8 @@
 //! Supervisors may signal the server's whole process group or control group; its workers ignore these signals and are stopped by
 //! the server.
 
+use taskyard_terminal::Failure;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use crate::failure::Failure;
 
 /// Handlers of SIGINT, SIGTERM, SIGHUP (the terminal was closed) and SIGQUIT.
 #[derive(Debug)]

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use taskyard::{Runtime, Store, TaskId, TaskState, Taskyard, WaitReason};
 use taskyard_server::kind_of_reason;
+use taskyard_terminal::{Failure, remark};
 
-use crate::failure::Failure;
-use crate::out::remark;
 use crate::python;
 use crate::session::Session;
 

@@ -11,8 +11,8 @@ mod stats;
 mod status;
 
 use clap::Subcommand;
+use taskyard_terminal::Failure;
 
-use crate::failure::Failure;
 use crate::session::Session;
 
 /// Servers and queues

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use taskyard_terminal::Failure;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
-use crate::failure::Failure;
 use crate::python::Python;
 
 /// Exit code of the watcher if the Python package `watchfiles` is not installed.

@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
+use taskyard_config::project::working_directory;
 use taskyard_server::children::ChildCommand;
 use taskyard_server::{ExitReason, ServerHandle};
+use taskyard_terminal::{Failure, remark};
 use tokio::process::Child;
 
 use crate::commands::reload::Reload;
 use crate::commands::{Interrupt, Interrupts};
-use crate::failure::Failure;
-use crate::out::remark;
-use crate::project;
 use crate::python::{self, Python};
 use crate::session::Session;
 
@@ -117,7 +116,7 @@ impl Run {
             Failure::usage("--reload watches Python files, and this program runs Rust tasks only")
                 .with_hint("use a tool such as cargo-watch to rebuild and restart it")
         })?;
-        let (directory, root) = (project::working_directory()?, &session.root().path);
+        let (directory, root) = (working_directory()?, &session.root().path);
         let directory = if directory.starts_with(root) { root } else { &directory };
         self.reload = Some(Reload::start(python, directory).await?);
         remark(format_args!("reload: Python files below {}", directory.display()));

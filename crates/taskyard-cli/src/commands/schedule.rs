@@ -6,12 +6,10 @@ mod show;
 
 use clap::{Args, Subcommand};
 use taskyard::Error;
+use taskyard_terminal::{Failure, Table, humanize};
 
 use crate::confirm::confirm;
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 /// Schedules
 #[derive(Debug, Subcommand)]

@@ -1,10 +1,10 @@
 //! `serve`: runs a Python web application, and with `--workers` also a server for its tasks.
 
 use clap::Args;
+use taskyard_terminal::Failure;
 use tokio::process::Child;
 
 use super::run::{Run, StartWeb, Workers};
-use crate::failure::Failure;
 use crate::python;
 use crate::session::{Session, environment_for};
 

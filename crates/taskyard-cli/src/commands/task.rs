@@ -10,9 +10,9 @@ mod tree;
 mod wait;
 
 use clap::Subcommand;
+use taskyard_terminal::Failure;
 
 use crate::commands::bulk::Verb;
-use crate::failure::Failure;
 use crate::session::Session;
 
 pub(crate) use list::page;

@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::commands::Interrupts;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
-use crate::style::Style;
 use look::{Before, look};
 use order::Order;
 use screen::Screen;
+use taskyard_terminal::{Failure, Style};
 
 /// Least time between two refreshes.
 const EVERY_MIN: Duration = Duration::from_millis(100);

@@ -2,9 +2,8 @@
 
 use clap::Args;
 use taskyard_core::store::RangeReport;
+use taskyard_terminal::{Failure, humanize};
 
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Tasks per step.

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde_json::value::RawValue;
+use taskyard_terminal::{Failure, Table, remark};
 
-use crate::failure::Failure;
-use crate::out::remark;
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 /// Run a read-only SQL statement
 #[derive(Debug, Args)]

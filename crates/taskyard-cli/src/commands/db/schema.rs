@@ -1,10 +1,9 @@
 //! `db migrate` and `db status`.
 
 use taskyard::{Error, Settings};
+use taskyard_terminal::{Failure, Table};
 
-use crate::failure::Failure;
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 /// Name of the schema's functions in the list of pending migrations.
 const FUNCTIONS: &str = "functions";

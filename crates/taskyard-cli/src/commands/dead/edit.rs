@@ -2,10 +2,10 @@
 
 use clap::Args;
 use taskyard::DeadEdit;
+use taskyard_terminal::Failure;
 
 use crate::commands::filter::priority;
 use crate::commands::id::GivenId;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Change a dead letter, which stays dead

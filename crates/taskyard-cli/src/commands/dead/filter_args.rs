@@ -5,10 +5,9 @@ use std::time::Duration;
 use clap::Args;
 use taskyard::{Settings, Store, TaskState, Timestamp};
 use taskyard_core::store::TaskFilter;
+use taskyard_terminal::{Failure, humanize};
 
 use crate::commands::filter::{FilterArgs, ago, span};
-use crate::failure::Failure;
-use crate::humanize;
 
 /// Filters of dead letters.
 #[derive(Clone, Debug, Default, Args)]

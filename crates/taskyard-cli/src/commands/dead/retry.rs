@@ -2,13 +2,13 @@
 
 use clap::Args;
 use taskyard::{TaskFilter, TaskState};
+use taskyard_terminal::Failure;
 
 use super::edit::Arguments;
 use super::filter_args::DeadFilterArgs;
 use crate::commands::bulk::{self, Verb};
 use crate::commands::id::{self, GivenId};
 use crate::confirm::confirm;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Retry dead letters

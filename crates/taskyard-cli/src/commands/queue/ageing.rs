@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use taskyard_terminal::{Failure, humanize};
 
 use crate::commands::filter::span;
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Raise the priority of a queue's tasks with time

@@ -2,12 +2,11 @@
 
 use clap::Args;
 use taskyard::TaskState;
+use taskyard_terminal::{Failure, humanize};
 
 use crate::commands::bulk::{self, Verb};
 use crate::commands::filter::FilterArgs;
 use crate::confirm::confirm;
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Cancel waiting and enqueued tasks

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use taskyard::Rate;
+use taskyard_terminal::Failure;
 
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// A queue

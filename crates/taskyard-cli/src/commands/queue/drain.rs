@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use taskyard_terminal::Failure;
 
 use crate::commands::filter::span;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Pause a queue and wait until its running tasks have ended

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::TaskState;
+use taskyard_terminal::{Failure, humanize};
 
 use crate::commands::bulk;
 use crate::commands::filter::{FilterArgs, ago, span, state};
 use crate::confirm::confirm;
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Delete finished tasks

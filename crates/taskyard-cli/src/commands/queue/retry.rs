@@ -2,12 +2,12 @@
 
 use clap::Args;
 use taskyard::TaskState;
+use taskyard_terminal::Failure;
 
 use crate::commands::bulk::{self, Verb};
 use crate::commands::filter::FilterArgs;
 use crate::commands::id::{self, GivenId};
 use crate::confirm::confirm;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Retry failed tasks

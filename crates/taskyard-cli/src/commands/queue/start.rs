@@ -1,9 +1,9 @@
 //! `queue start`: runs a server for the tasks that are linked into this program, or for the tasks of a Python application.
 
 use clap::Args;
+use taskyard_terminal::Failure;
 
 use crate::commands::run::{Run, Workers};
-use crate::failure::Failure;
 use crate::session::Session;
 
 /// Run a server

@@ -1,11 +1,9 @@
 //! `queue stats` and `queue servers`.
 
 use taskyard::TaskState;
+use taskyard_terminal::{Failure, Table, humanize};
 
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
     let store = session.store(Access::Read).await?;

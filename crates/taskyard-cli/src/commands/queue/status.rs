@@ -8,12 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use taskyard::{Error, Runtime, Store, TaskState, Timestamp};
 use taskyard_core::store::ParkedReason;
+use taskyard_terminal::{Failure, Table, humanize};
 
 use crate::commands::filter::span;
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 /// Longest time for the check that a task can be added.
 const CHECK_MAX: Duration = Duration::from_secs(5);

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::{CatchUp, OnConflict, Overlap, Schedule, ScheduleAdded, Timestamp};
+use taskyard_terminal::{Failure, humanize};
 
 use crate::commands::call_args::CallArgs;
 use crate::commands::filter::span;
 use crate::commands::known;
-use crate::failure::Failure;
-use crate::humanize;
 use crate::session::{Access, Session};
 
 /// Add a schedule, or change the one of that name
@@ -96,7 +95,7 @@ impl Reschedule {
 
 fn say(session: &Session, added: &ScheduleAdded) -> Result<u8, Failure> {
     for warning in &added.warnings {
-        crate::out::remark(format_args!("warning: {warning}"));
+        taskyard_terminal::remark(format_args!("warning: {warning}"));
     }
     let out = session.out();
     if out.is_json() {

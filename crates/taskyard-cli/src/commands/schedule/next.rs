@@ -3,9 +3,7 @@
 use clap::Args;
 use taskyard::Timestamp;
 use taskyard_core::schedule::rule::{Clock, Rule, zone};
-
-use crate::failure::Failure;
-use crate::out::{Out, remark};
+use taskyard_terminal::{Failure, Out, remark};
 
 /// Show the next times of a rule, without a database
 #[derive(Debug, Args)]

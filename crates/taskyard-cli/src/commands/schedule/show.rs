@@ -2,12 +2,9 @@
 
 use clap::Args;
 use taskyard::{Overlap, RunOutcome, ScheduleRecord, ScheduleRun, TaskState, shown};
+use taskyard_terminal::{Failure, Out, Table, humanize};
 
-use crate::failure::Failure;
-use crate::humanize;
-use crate::out::Out;
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 /// Show a schedule, its next times and the history of its runs
 #[derive(Debug, Args)]

@@ -5,13 +5,13 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::value::RawValue;
 use taskyard::{Call, OnParentFailure};
+use taskyard_terminal::Failure;
 
 use super::wait;
 use crate::commands::call_args::CallArgs;
 use crate::commands::filter::span;
 use crate::commands::id::{self, GivenId};
 use crate::commands::known;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Add a task by its kind
@@ -44,7 +44,7 @@ impl Add {
         let task = taskyard.add(parents.into_iter().fold(call, Call::parent_id)).await?;
         let id = task.id();
         if self.wait {
-            crate::out::remark(id);
+            taskyard_terminal::remark(id);
             known::warn_of_task(session, &taskyard, id).await?;
             return wait::result(session, &task, None).await;
         }

@@ -1,10 +1,10 @@
 //! `task cancel`, `task stop`, `task retry`.
 
 use clap::Args;
+use taskyard_terminal::Failure;
 
 use crate::commands::bulk::{self, Verb};
 use crate::commands::id::{self, GivenId};
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Tasks by id

@@ -3,14 +3,11 @@
 use clap::Args;
 use taskyard::{Store, TaskRecord, TaskState};
 use taskyard_core::store::TaskFilter;
+use taskyard_terminal::{Failure, Out, Table, humanize, remark};
 
 use crate::commands::filter::{FilterArgs, state};
 use crate::commands::id::GivenId;
-use crate::failure::Failure;
-use crate::humanize;
-use crate::out::{Out, remark};
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 /// List tasks
 #[derive(Debug, Args)]

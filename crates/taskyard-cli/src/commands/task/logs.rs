@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::{Error, Store, StoredLogLine, TaskId};
+use taskyard_terminal::{Failure, Out, humanize};
 
 use crate::commands::id::GivenId;
-use crate::failure::Failure;
-use crate::humanize;
-use crate::out::Out;
 use crate::session::{Access, Session};
 
 /// Lines per read.

@@ -1,11 +1,11 @@
 //! `task priority ID N`.
 
 use clap::Args;
+use taskyard_terminal::Failure;
 
 use crate::commands::bulk::{self, Verb};
 use crate::commands::filter::priority;
 use crate::commands::id::GivenId;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Give a task that has not started another priority

@@ -5,14 +5,11 @@ use taskyard::store::Outcome;
 use taskyard::{
     Attempt, Error, Failure as TaskFailure, Progress, Store, StoredLogLine, TaskId, TaskRecord, TaskState, shown,
 };
+use taskyard_terminal::{Failure, Out, Table, humanize};
 
 use super::{logs, tree};
 use crate::commands::id::GivenId;
-use crate::failure::Failure;
-use crate::humanize;
-use crate::out::Out;
 use crate::session::{Access, Session};
-use crate::table::Table;
 
 /// Children that are listed; `--tree` shows more.
 const CHILDREN_MAX: usize = 100;

@@ -4,11 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use taskyard::{Store, TaskRecord};
-
-use crate::escape;
-use crate::failure::Failure;
-use crate::out::Out;
-use crate::style::Style;
+use taskyard_terminal::{Failure, Out, Style, escape};
 
 /// Most tasks that are shown.
 const TASKS_MAX: usize = 1_000;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::value::RawValue;
+use taskyard_terminal::Failure;
 
 use crate::commands::filter::span;
 use crate::commands::id::GivenId;
-use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Wait for a task

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use taskyard::{
     Error, Progress, QueueStatus, Result, ScheduleRecord, TaskFilter, TaskRecord, TaskState, Taskyard, Timestamp, store,
 };
+use taskyard_terminal::humanize;
 
 use super::order::Order;
-use crate::humanize;
 
 /// Running tasks that are read and sorted, the newest first.
 const ORDERED_MAX: usize = 100;

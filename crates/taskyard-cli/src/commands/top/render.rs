@@ -1,13 +1,10 @@
 //! Renders a refresh as escaped lines of text, with tables that fit the terminal.
 
 use taskyard::{Progress, TaskState};
+use taskyard_terminal::{Style, Table, escape, humanize};
 
 use super::look::Frame;
 use super::order::Order;
-use crate::escape;
-use crate::humanize;
-use crate::style::Style;
-use crate::table::Table;
 
 /// Queues that are shown.
 const QUEUES_MAX: usize = 10;

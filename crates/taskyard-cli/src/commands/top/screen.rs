@@ -3,9 +3,8 @@
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use taskyard_terminal::Failure;
 use tokio::sync::mpsc;
-
-use crate::failure::Failure;
 
 /// Enters the alternate screen, hides the cursor and stops wrapping long lines.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
