@@ -6,13 +6,15 @@ import dataclasses
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from .errors import InvalidArgument, seconds
 
 __all__ = [
     "EPOCH",
     "OPTIONS",
+    "TABLE",
+    "Option",
     "RetryPolicy",
     "Unique",
     "alike",
@@ -28,32 +30,6 @@ __all__ = [
     "seconds",
     "text",
 ]
-
-#: Names that ``add_task`` takes in addition to the function's own arguments.
-OPTIONS = frozenset(
-    {
-        "at_most_once",
-        "auto_remove",
-        "connection",
-        "context",
-        "delay",
-        "expires",
-        "max_retries",
-        "name",
-        "on_parent_failure",
-        "parent",
-        "parents",
-        "priority",
-        "queue",
-        "retry",
-        "run_at",
-        "runtime",
-        "serializer",
-        "tags",
-        "timeout",
-        "unique",
-    }
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +93,9 @@ def alike(name: str, known: Iterable[str]) -> str:
     return f"; did you mean `{found[0]}`?" if found else ""
 
 
-def check_names(given: Iterable[str], where: str = "", known: Iterable[str] = OPTIONS, of: str = "") -> None:
+def check_names(given: Iterable[str], where: str = "", known: Iterable[str] | None = None, of: str = "") -> None:
     """Raises ``InvalidArgument`` for names that are not options."""
+    known = OPTIONS if known is None else known
     unknown = sorted(set(given) - set(known))
     if unknown:
         names = ", ".join(f"`{name}`" for name in unknown)
@@ -201,44 +178,100 @@ def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _priority(_: str, value: Any) -> int:
+    return priority_number(value)
+
+
+def _flag(what: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{what}: {value!r} is neither True nor False")
+    return value
+
+
+def _tags(what: str, value: Any) -> list[str]:
+    return [text(what, tag) for tag in _several(value)]
+
+
+def _serializer(what: str, value: Any) -> Any:
+    if value not in ("json", "dill"):
+        raise InvalidArgument(f"{what}: {value!r} is neither 'json' nor 'dill'")
+    return value
+
+
+class Option(NamedTuple):
+    """A row of the table of options. The stubs, the docstring of ``add_task`` and ``docs/python.md`` are written from it
+    by ``tests/python/test_options.py``."""
+
+    #: Its type in the stubs.
+    type: str
+    #: Its meaning, in one line of the documentation.
+    meaning: str
+    #: Returns the value as the draft holds it, or raises ``InvalidArgument``. None for options that are treated apart.
+    check: Callable[[str, Any], Any] | None = None
+    #: Where the value goes: a key of the draft, one of the engine's extra options (``ExtraOptions``), or nowhere.
+    goes_to: Literal["draft", "extra", "nowhere"] = "draft"
+
+
+#: The options, in the order of the documentation.
+TABLE: dict[str, Option] = {
+    "queue": Option("str", 'the queue (default ``"default"``)', text),
+    "priority": Option("int", "higher first (default 0)", _priority),
+    "delay": Option("Seconds", "the earliest start, from now on", seconds),
+    "run_at": Option("dt.datetime", "the earliest start, an aware datetime", instant),
+    "expires": Option("Seconds", "cancels the task if it has not started this long after it was added", seconds),
+    "max_retries": Option("int", "retries after the first failure (default: the setting, 3)", count),
+    "retry": Option("RetryPolicy", "the pauses between retries, and which errors are retried"),
+    "timeout": Option(
+        "Seconds | None", "the longest an attempt may take (default: the setting, 300 s; 0 = no limit)", optional_seconds
+    ),
+    "unique": Option(
+        "str | Unique", "a key; while it is held, adding another task with it returns a reference to the existing one"
+    ),
+    "parent": Option("Any", "a task that must be done first: a reference, a call or an id"),
+    "parents": Option("Iterable[Any]", "several of them"),
+    "on_parent_failure": Option("OnParentFailure", '``"fail"`` (default), ``"run"`` or ``"wait"``', text),
+    "at_most_once": Option("bool", "makes the first crash or loss a dead letter instead of another run", _flag),
+    "auto_remove": Option("bool", "deletes the task 60 s after it finished and its children ended", _flag),
+    "context": Option("dict[str, Any]", "the initial context"),
+    "name": Option("str", "a label for users (default: the name of the function)", text),
+    "tags": Option("Iterable[str]", "labels to filter by", _tags),
+    "serializer": Option(
+        "Serializer", '``"dill"`` stores arguments that JSON cannot hold, too (default ``"json"``)', _serializer, "nowhere"
+    ),
+    "runtime": Option("Runtime", '``"python"`` or ``"rust"``, for a function that is given by its name', text),
+    "connection": Option("Any", "adds the task in the transaction of this connection or session (see ``bind``)"),
+}
+
+#: Names that ``add_task`` takes in addition to the function's own arguments.
+OPTIONS = frozenset(TABLE)
+
+
 def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any], id_of: Callable[[Any], str]) -> None:
     """Writes options into a draft for the engine. Raises ``InvalidArgument`` for an option that can never be right."""
     if "delay" in options and "run_at" in options:
         raise InvalidArgument("delay and run_at both set the start time: give one of them")
     if parents:
         draft["parents"] = [id_of(parent) for parent in parents]
+    extra: dict[str, Any] = {}
     for name, value in options.items():
-        if value is None and name not in ("timeout",):
+        option = TABLE.get(name)
+        if option is None or option.check is None or (value is None and name != "timeout"):
             continue
-        if name == "priority":
-            draft[name] = priority_number(value)
-        elif name == "max_retries":
-            draft[name] = count(name, value)
-        elif name in ("queue", "name", "runtime", "on_parent_failure"):
-            draft[name] = text(name, value)
-        elif name in ("delay", "expires", "timeout"):
-            draft[name] = None if value is None else seconds(name, value)
-        elif name == "run_at":
-            draft[name] = instant(name, value)
-        elif name in ("auto_remove", "at_most_once"):
-            if not isinstance(value, bool):
-                raise InvalidArgument(f"{name}: {value!r} is neither True nor False")
-            draft[name] = value
-        elif name == "tags":
-            draft[name] = [text("tags", tag) for tag in _several(value)]
-        elif name == "unique":
-            unique = value if isinstance(value, Unique) else Unique(value)
-            draft["unique"] = text("unique", unique.key)
-            hold = unique.hold
-            draft["unique_hold"] = hold if isinstance(hold, str) else seconds("unique", hold)
-        elif name == "serializer":
-            if value not in ("json", "dill"):
-                raise InvalidArgument(f"serializer: {value!r} is neither 'json' nor 'dill'")
-        elif name == "retry":
-            if not isinstance(value, RetryPolicy):
-                raise InvalidArgument(f"retry: {value!r} is not a RetryPolicy", hint="taskyard.RetryPolicy(max_retries=5)")
+        checked = option.check(name, value)
+        if option.goes_to == "draft":
+            draft[name] = checked
+        elif option.goes_to == "extra":
+            extra[name] = checked
+    if extra:
+        draft["extra"] = json.dumps(extra)
+    if (unique := options.get("unique")) is not None:
+        unique = unique if isinstance(unique, Unique) else Unique(unique)
+        draft["unique"] = text("unique", unique.key)
+        draft["unique_hold"] = unique.hold if isinstance(unique.hold, str) else seconds("unique", unique.hold)
     # After max_retries, in any order of the options: a policy without a number does not change it.
-    if options.get("retry") is not None:
-        if options["retry"].max_retries is not None and "max_retries" not in options:
-            draft["max_retries"] = options["retry"].max_retries
-        draft["retry"] = dataclasses.replace(options["retry"], max_retries=draft["max_retries"]).to_json()
+    if (retry := options.get("retry")) is not None:
+        if not isinstance(retry, RetryPolicy):
+            raise InvalidArgument(f"retry: {retry!r} is not a RetryPolicy", hint="taskyard.RetryPolicy(max_retries=5)")
+        if retry.max_retries is not None and "max_retries" not in options:
+            draft["max_retries"] = retry.max_retries
+        draft["retry"] = dataclasses.replace(retry, max_retries=draft["max_retries"]).to_json()

@@ -1,8 +1,15 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
+class Option(NamedTuple):
+    type: str
+    meaning: str
+    check: Callable[[str, Any], Any] | None = ...
+    goes_to: Literal["draft", "extra", "nowhere"] = ...
+
+TABLE: dict[str, Option]
 OPTIONS: frozenset[str]
 EPOCH: dt.datetime
 
@@ -12,6 +19,7 @@ Runtime = Literal["python", "rust"]
 Serializer = Literal["json", "dill"]
 
 class Options(TypedDict, total=False):
+    # Written by tests/python/test_options.py.
     at_most_once: bool
     auto_remove: bool
     connection: Any
@@ -60,4 +68,4 @@ def priority_number(value: Any) -> int: ...
 def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]: ...
 def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any], id_of: Callable[[Any], str]) -> None: ...
 def alike(name: str, known: Iterable[str]) -> str: ...
-def check_names(given: Iterable[str], where: str = "", known: Iterable[str] = ..., of: str = "") -> None: ...
+def check_names(given: Iterable[str], where: str = "", known: Iterable[str] | None = ..., of: str = "") -> None: ...

@@ -220,11 +220,29 @@ class QueuedTasks(metaclass=_Meta):
 
         Options may be among the keywords, unless the function has a parameter of that name or takes any keyword
         (``**data``): then the call raises ``OptionConflict``, and ``tasks.using(...)`` takes the options. They are
-        ``queue`` (default ``"default"``), ``priority`` (default 0; higher first), ``delay``, ``run_at`` (aware datetime),
-        ``expires``, ``max_retries`` (default: the setting, 3), ``retry``, ``timeout`` (of an attempt; default: the setting,
-        300 s; 0 = none), ``unique``, ``parent``, ``parents``, ``on_parent_failure`` (``"fail"``, ``"run"``, ``"wait"``),
-        ``at_most_once``, ``auto_remove``, ``context``, ``name``, ``tags``, ``serializer``, ``runtime`` and ``connection``
-        (adds in its transaction; see :meth:`bind`). Times are seconds or timedeltas::
+
+        - ``queue``: the queue (default ``"default"``)
+        - ``priority``: higher first (default 0)
+        - ``delay``: the earliest start, from now on
+        - ``run_at``: the earliest start, an aware datetime
+        - ``expires``: cancels the task if it has not started this long after it was added
+        - ``max_retries``: retries after the first failure (default: the setting, 3)
+        - ``retry``: the pauses between retries, and which errors are retried
+        - ``timeout``: the longest an attempt may take (default: the setting, 300 s; 0 = no limit)
+        - ``unique``: a key; while it is held, adding another task with it returns a reference to the existing one
+        - ``parent``: a task that must be done first: a reference, a call or an id
+        - ``parents``: several of them
+        - ``on_parent_failure``: ``"fail"`` (default), ``"run"`` or ``"wait"``
+        - ``at_most_once``: makes the first crash or loss a dead letter instead of another run
+        - ``auto_remove``: deletes the task 60 s after it finished and its children ended
+        - ``context``: the initial context
+        - ``name``: a label for users (default: the name of the function)
+        - ``tags``: labels to filter by
+        - ``serializer``: ``"dill"`` stores arguments that JSON cannot hold, too (default ``"json"``)
+        - ``runtime``: ``"python"`` or ``"rust"``, for a function that is given by its name
+        - ``connection``: adds the task in the transaction of this connection or session (see ``bind``)
+
+        Times are seconds or timedeltas::
 
             ref = tasks.add_task(send_welcome, "ada@example.org", queue="mail", delay=60)
             id = await ref.get_task_id()  # stored; raises the errors of the database

@@ -3,10 +3,13 @@
 //! Plain data that both stores persist in the same form. Payloads and results are kept as exact bytes (see
 //! [`crate::payload`]); the transitions between states are described in [`crate::state`] and [`crate::store`].
 
+mod extra;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::extra::{ExtraOptions, policy_from_text, policy_text};
 use crate::payload::shown;
 use crate::retry::RetryPolicy;
 use crate::state::{OnParentFailure, Runtime};
@@ -92,6 +95,8 @@ pub struct NewTask {
     pub at_most_once: bool,
     /// Labels for filters.
     pub tags: Vec<String>,
+    /// Options that no statement reads.
+    pub extra: ExtraOptions,
 }
 
 impl NewTask {
@@ -119,6 +124,7 @@ impl NewTask {
             auto_remove: false,
             at_most_once: false,
             tags: Vec::new(),
+            extra: ExtraOptions::default(),
         }
     }
 
@@ -154,6 +160,7 @@ impl NewTask {
         }
         check_duration("expires", self.expires)?;
         check_duration("timeout", self.timeout)?;
+        self.extra.check(limits)?;
         let mut seen = std::collections::HashSet::new();
         self.parents.retain(|parent| seen.insert(*parent));
         Ok(())
@@ -308,6 +315,9 @@ pub struct TaskRecord {
     pub finished_at: Option<Timestamp>,
     /// The server that runs it or ran it last.
     pub server: Option<ServerId>,
+    /// Options that no statement reads, each under its name.
+    #[serde(flatten, serialize_with = "extra::known")]
+    pub extra: ExtraOptions,
 }
 
 /// Serializes the exact bytes; only a serializer of `serde_json` that writes text preserves them.

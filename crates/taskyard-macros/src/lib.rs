@@ -5,6 +5,7 @@
 
 mod duration;
 mod local;
+#[macro_use]
 mod options;
 mod parameter;
 mod task;
@@ -32,11 +33,14 @@ use proc_macro::TokenStream;
 ///   runtime of its own, which ends when it is idle, together with everything that was opened or spawned there;
 /// - if it is not `async`, or is declared `#[task(blocking)]`, on a thread of its own.
 ///
-/// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `retry_if = FUNCTION`, `timeout = "30s"` (also
-/// `"1h30m"`, with the units `w`, `d`, `h`, `m`, `s` and `ms`; `"0s"` = no limit; or a `Duration`), `name = "Send a mail"`, `tag = "mail"` (may be repeated),
-/// `kind = "mail.send"` (instead of the path), `aliases = ["old::path"]` (kinds of stored calls that the function runs
-/// as well, after it was renamed or moved), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`. A value
-/// may be a constant or any other expression: `queue = QUEUE`, `max_retries = 2 * RETRIES`.
+/// Options:
+///
+#[doc = examples!()]
+///
+/// A value may be a constant or any other expression: `queue = QUEUE`, `max_retries = 2 * RETRIES`. `timeout` takes a
+/// text such as `"30s"` or `"1h30m"`, with the units `w`, `d`, `h`, `m`, `s` and `ms` (`"0s"` = no limit), or a
+/// `Duration`. `tag` may be repeated. `kind` is used instead of the path; `aliases` are kinds of stored calls that the
+/// function runs as well, after it was renamed or moved.
 ///
 /// `retry_if = FUNCTION` names a function `fn(&E) -> bool` of the error that the body returned, before it is converted
 /// to a `TaskError`: on `true` the task is retried by its policy, on `false` it fails at once. With `anyhow::Error` the

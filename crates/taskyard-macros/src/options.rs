@@ -14,23 +14,53 @@ use syn::{Error, Expr, Ident, Lit, LitStr, Path, Token, UnOp};
 
 use crate::duration;
 
-/// The known options, with an example of each.
-const OPTIONS: [(&str, &str); 14] = [
-    ("queue", "queue = \"mail\""),
-    ("name", "name = \"Send a mail\""),
-    ("tag", "tag = \"mail\""),
-    ("priority", "priority = 5"),
-    ("max_retries", "max_retries = 5"),
-    ("retry_if", "retry_if = path::to::function"),
-    ("timeout", "timeout = \"30s\""),
-    ("kind", "kind = \"mail.send\""),
-    ("aliases", "aliases = [\"old::path\"]"),
-    ("set", "set = PATH"),
-    ("local", "local"),
-    ("blocking", "blocking"),
-    ("at_most_once", "at_most_once"),
-    ("auto_remove", "auto_remove"),
-];
+/// The values that an option may take.
+#[derive(Clone, Copy, PartialEq)]
+enum Takes {
+    /// None: the option stands alone, and calls the builder without an argument.
+    Nothing,
+    /// A text that is a stored name.
+    Name,
+    /// Any whole number.
+    Integer,
+    /// A whole number that is not negative.
+    Count,
+    /// A text with a unit, or a `Duration`.
+    Time,
+    /// The option is not a method of the builder: see [`Options::declare`] and [`Options::switch`].
+    Other,
+}
+
+/// Defines the table of options: their names, values and examples; and `examples!`, their list for the documentation.
+macro_rules! options {
+    ($($name:ident: $takes:ident, $example:literal;)+) => {
+        /// The known options. One that does not take `Other` calls the method of its name of the `Call`.
+        const OPTIONS: &[(&str, Takes, &str)] = &[$((stringify!($name), Takes::$takes, $example)),+];
+
+        macro_rules! examples {
+            () => {
+                concat!($("- `", $example, "`\n"),+)
+            };
+        }
+    };
+}
+
+options! {
+    queue: Name, "queue = \"mail\"";
+    name: Name, "name = \"Send a mail\"";
+    tag: Name, "tag = \"mail\"";
+    priority: Integer, "priority = 5";
+    max_retries: Count, "max_retries = 5";
+    retry_if: Other, "retry_if = path::to::function";
+    timeout: Time, "timeout = \"30s\"";
+    kind: Other, "kind = \"mail.send\"";
+    aliases: Other, "aliases = [\"old::path\"]";
+    set: Other, "set = PATH";
+    local: Other, "local";
+    blocking: Other, "blocking";
+    at_most_once: Nothing, "at_most_once";
+    auto_remove: Nothing, "auto_remove";
+}
 
 /// Names of these options in other systems.
 const SYNONYMS: [(&str, &str); 8] = [
@@ -91,15 +121,16 @@ impl Parse for Options {
         let mut given = HashSet::new();
         for Entry { name, value } in Punctuated::<Entry, Token![,]>::parse_terminated(input)? {
             let text = name.to_string();
-            let Some((_, example)) = OPTIONS.iter().find(|(known, _)| *known == text) else {
+            let Some((_, takes, example)) = OPTIONS.iter().find(|(known, ..)| *known == text) else {
                 return Err(Error::new(name.span(), unknown(&text)));
             };
             if text != "tag" && !given.insert(text.clone()) {
                 return Err(Error::new(name.span(), format!("`{text}` is given twice")));
             }
             match value {
-                Some(value) => options.set(&name, &text, value, example)?,
-                None => options.switch(&name, &text, example)?,
+                Some(value) if *takes == Takes::Other => options.declare(&text, value, example)?,
+                Some(value) => options.set(&name, &text, *takes, value, example)?,
+                None => options.switch(&name, &text, *takes, example)?,
             }
         }
         Ok(options)
@@ -108,94 +139,95 @@ impl Parse for Options {
 
 impl Options {
     /// Sets an option without a value.
-    fn switch(&mut self, name: &Ident, text: &str, example: &str) -> syn::Result<()> {
+    fn switch(&mut self, name: &Ident, text: &str, takes: Takes, example: &str) -> syn::Result<()> {
         match text {
             "local" => self.local = Some(name.span()),
             "blocking" => self.blocking = true,
-            "at_most_once" => self.builder.extend(quote!(.at_most_once())),
-            "auto_remove" => self.builder.extend(quote!(.auto_remove())),
+            _ if takes == Takes::Nothing => self.builder.extend(quote!(.#name())),
             _ => return Err(Error::new(name.span(), format!("`{text}` needs a value: `{example}`"))),
         }
         Ok(())
     }
 
-    /// Sets an option with a value.
-    fn set(&mut self, name: &Ident, text: &str, value: Expr, example: &str) -> syn::Result<()> {
-        let wrong =
-            |value: &Expr, what: &str| Err(Error::new_spanned(value, format!("`{text}` takes {what}: `{example}`")));
-        let builder = match text {
-            "queue" | "name" | "tag" | "kind" => {
-                match literal(&value) {
-                    Some(Lit::Str(name)) => check_name(text, name)?,
-                    Some(_) => return wrong(&value, "a text"),
-                    None => {}
-                }
-                if text == "kind" {
-                    self.kind = Some(value);
-                    return Ok(());
-                }
-                quote!(.#name(#value))
+    /// Sets an option of the `Call` that has a value.
+    fn set(&mut self, name: &Ident, text: &str, takes: Takes, value: Expr, example: &str) -> syn::Result<()> {
+        let given = match (takes, literal(&value)) {
+            (Takes::Nothing | Takes::Other, _) => return Err(stands_alone(text, &value)),
+            (Takes::Count, _) if is_negative(&value) => return Err(wrong(text, &value, takes.words(), example)),
+            (Takes::Integer | Takes::Count, Some(Lit::Int(_))) | (_, None) => quote!(#value),
+            (Takes::Name, Some(Lit::Str(name))) => {
+                check_name(text, name)?;
+                quote!(#value)
             }
-            "priority" => match literal(&value) {
-                Some(Lit::Int(_)) | None => quote!(.priority(#value)),
-                Some(_) => return wrong(&value, "a whole number"),
-            },
-            "max_retries" => match (literal(&value), is_negative(&value)) {
-                (Some(Lit::Int(_)) | None, false) => quote!(.max_retries(#value)),
-                _ => return wrong(&value, "a whole number, 0 or more"),
-            },
-            "timeout" => match literal(&value) {
-                Some(Lit::Str(text)) => {
-                    let Some(micros) = duration::micros(&text.value()) else {
-                        let why = "`timeout` takes a number with its unit: \"250ms\", \"30s\", \"5m\" or \"2h\"";
-                        return Err(Error::new(text.span(), why));
-                    };
-                    quote!(.timeout(::core::time::Duration::from_micros(#micros)))
-                }
-                Some(_) => {
-                    return wrong(
-                        &value,
-                        "a number with its unit (\"250ms\", \"30s\", \"5m\", \"2h\"), or a `Duration`",
-                    );
-                }
-                None => quote!(.timeout(#value)),
-            },
-            "aliases" => {
-                self.aliases = Some(match value {
-                    Expr::Array(list) => {
-                        for alias in &list.elems {
-                            match literal(alias) {
-                                Some(Lit::Str(name)) => check_name("aliases", name)?,
-                                Some(_) => return wrong(alias, "a list of texts"),
-                                None => {}
-                            }
-                        }
-                        quote!(&#list)
-                    }
-                    Expr::Lit(_) => return wrong(&value, "a list of texts"),
-                    slice => quote!(#slice),
-                });
-                return Ok(());
+            (Takes::Time, Some(Lit::Str(text))) => {
+                let Some(micros) = duration::micros(&text.value()) else {
+                    let why = "`timeout` takes a number with its unit: \"250ms\", \"30s\", \"5m\" or \"2h\"";
+                    return Err(Error::new(text.span(), why));
+                };
+                quote!(::core::time::Duration::from_micros(#micros))
             }
-            "retry_if" => match literal(&value) {
-                Some(_) => return wrong(&value, "a function `fn(&E) -> bool` of the task's error"),
-                None => {
-                    self.retry_if = Some(value);
-                    return Ok(());
-                }
-            },
-            "set" => match value {
-                Expr::Path(path) => {
-                    self.set = Some(path.path);
-                    return Ok(());
-                }
-                other => return wrong(&other, "the path of a set that `taskyard::task_set!` declares"),
-            },
-            _ => return Err(Error::new_spanned(value, format!("`{text}` stands alone: write it to switch it on"))),
+            (_, Some(_)) => return Err(wrong(text, &value, takes.words(), example)),
         };
-        self.builder.extend(builder);
+        self.builder.extend(quote!(.#name(#given)));
         Ok(())
     }
+
+    /// Sets an option of the declaration.
+    fn declare(&mut self, text: &str, value: Expr, example: &str) -> syn::Result<()> {
+        match (text, value) {
+            ("kind", value) => {
+                match literal(&value) {
+                    Some(Lit::Str(name)) => check_name(text, name)?,
+                    Some(_) => return Err(wrong(text, &value, Takes::Name.words(), example)),
+                    None => {}
+                }
+                self.kind = Some(value);
+            }
+            ("aliases", Expr::Array(list)) => {
+                for alias in &list.elems {
+                    match literal(alias) {
+                        Some(Lit::Str(name)) => check_name(text, name)?,
+                        Some(_) => return Err(wrong(text, alias, "a list of texts", example)),
+                        None => {}
+                    }
+                }
+                self.aliases = Some(quote!(&#list));
+            }
+            ("aliases", value @ Expr::Lit(_)) => return Err(wrong(text, &value, "a list of texts", example)),
+            ("aliases", slice) => self.aliases = Some(quote!(#slice)),
+            ("retry_if", value) if literal(&value).is_none() => self.retry_if = Some(value),
+            ("retry_if", value) => {
+                return Err(wrong(text, &value, "a function `fn(&E) -> bool` of the task's error", example));
+            }
+            ("set", Expr::Path(path)) => self.set = Some(path.path),
+            ("set", other) => {
+                return Err(wrong(text, &other, "the path of a set that `taskyard::task_set!` declares", example));
+            }
+            (_, value) => return Err(stands_alone(text, &value)),
+        }
+        Ok(())
+    }
+}
+
+impl Takes {
+    /// Returns the words for messages.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Name => "a text",
+            Self::Integer => "a whole number",
+            Self::Count => "a whole number, 0 or more",
+            Self::Time => "a number with its unit (\"250ms\", \"30s\", \"5m\", \"2h\"), or a `Duration`",
+            Self::Nothing | Self::Other => "",
+        }
+    }
+}
+
+fn wrong(option: &str, value: &Expr, what: &str, example: &str) -> Error {
+    Error::new_spanned(value, format!("`{option}` takes {what}: `{example}`"))
+}
+
+fn stands_alone(option: &str, value: &Expr) -> Error {
+    Error::new_spanned(value, format!("`{option}` stands alone: write it to switch it on"))
 }
 
 /// Returns the literal of an expression, which may have a sign.
@@ -230,14 +262,14 @@ fn check_name(option: &str, name: &LitStr) -> syn::Result<()> {
 /// Returns the message for an unknown option.
 fn unknown(name: &str) -> String {
     let synonym = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, option)| *option);
-    let close = || OPTIONS.iter().map(|(option, _)| *option).find(|option| distance(option, name) <= 2);
+    let close = || OPTIONS.iter().map(|(option, ..)| *option).find(|option| distance(option, name) <= 2);
     match synonym.or_else(close) {
         Some(option) => {
-            let example = OPTIONS.iter().find(|(known, _)| *known == option).map_or("", |(_, example)| *example);
+            let example = OPTIONS.iter().find(|(known, ..)| *known == option).map_or("", |(_, _, example)| *example);
             format!("a task has no option `{name}`: did you mean `{example}`?")
         }
         None => {
-            let all: Vec<_> = OPTIONS.iter().map(|(option, _)| *option).collect();
+            let all: Vec<_> = OPTIONS.iter().map(|(option, ..)| *option).collect();
             format!("a task has no option `{name}`; there are {}", all.join(", "))
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskyard_core::store::{ClaimCursor, ClaimReply, ClaimRequest, Claimed, ClaimsHeld, Finish, Outcome};
+use taskyard_core::task::policy_from_text;
 use taskyard_core::{ClaimId, Error, Result, ServerId, TaskId, Token};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::finish;
 use crate::inner::Inner;
 use crate::pool::Role;
-use crate::row::{get, number, policy};
+use crate::row::{get, number};
 
 const HAS_PARENTS: i32 = 1;
 const EXPIRED: i32 = 2;
@@ -200,8 +201,8 @@ fn read(rows: &[Row], reply: &mut ClaimReply) -> Result<Read> {
         let token = Token(get(row, 1)?);
         let cursor = ClaimCursor { priority: get(row, 12)?, order: get(row, 13)? };
         let policy_text: Option<String> = get(row, 9)?;
-        match policy(policy_text.as_deref()) {
-            Ok(retry) => tasks.push((cursor, claimed_task(row, id, token, flags, retry)?)),
+        match policy_from_text(policy_text.as_deref()) {
+            Ok((retry, _)) => tasks.push((cursor, claimed_task(row, id, token, flags, retry)?)),
             Err(why) => read.corrupt.push(Finish {
                 id,
                 token,

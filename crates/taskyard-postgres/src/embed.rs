@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use taskyard_core::task::{Start, UniqueHold};
-use taskyard_core::{Error, NewTask, Result, RetryPolicy, Statement, TaskId, Token};
+use taskyard_core::{Error, NewTask, Result, Statement, TaskId, Token};
 
 use crate::text::{micros, millis, start};
 
@@ -57,8 +57,8 @@ struct Addition<'a> {
     name: Option<&'a str>,
     queue: &'a str,
     priority: i32,
-    /// Absent for the default policy, as in every other addition.
-    policy: Option<&'a RetryPolicy>,
+    /// Retry policy and extra options: see `policy_text`.
+    policy: Option<String>,
     timeout_ms: Option<i64>,
     after_us: Option<i64>,
     run_at: Option<String>,
@@ -97,7 +97,7 @@ pub(crate) fn enqueue_statement(task: &NewTask) -> Result<Statement> {
         name: task.name.as_deref(),
         queue: &task.queue,
         priority: task.priority,
-        policy: (task.retry != RetryPolicy::default()).then_some(&task.retry),
+        policy: task.policy_text(),
         timeout_ms: task.timeout.map(millis),
         after_us,
         run_at,

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use taskyard_core::state::{OnParentFailure, Runtime};
-use taskyard_core::task::Failure;
-use taskyard_core::{Error, Rate, Result, RetryPolicy, ServerId, TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
+use taskyard_core::task::{Failure, policy_from_text};
+use taskyard_core::{Error, Rate, Result, ServerId, TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;
 use uuid::Uuid;
@@ -52,11 +52,6 @@ pub(crate) fn failure(row: &Row, column: usize) -> Result<Option<Failure>> {
     let message: Option<String> = get(row, column + 1)?;
     let traceback = get(row, column + 2)?;
     Ok(error_type.map(|error_type| Failure { error_type, message: message.unwrap_or_default(), traceback }))
-}
-
-/// Decodes the retry policy, or returns the reason why it cannot be decoded.
-pub(crate) fn policy(stored: Option<&str>) -> Result<RetryPolicy, String> {
-    stored.map_or(Ok(RetryPolicy::default()), |text| serde_json::from_str(text).map_err(|error| error.to_string()))
 }
 
 /// Reads columns of which any may hold a value that this program cannot decode: such a column yields its type's
@@ -106,9 +101,9 @@ pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
         (_, Some(reason)) => Some(reason.as_str().to_owned()),
     };
     let policy_text: Option<String> = columns.get(24);
-    let retry = policy(policy_text.as_deref()).unwrap_or_else(|why| {
+    let (retry, extra) = policy_from_text(policy_text.as_deref()).unwrap_or_else(|why| {
         columns.unreadable.get_or_insert_with(|| format!("corrupt: its retry policy cannot be read: {why}"));
-        RetryPolicy::default()
+        Default::default()
     });
     let record = TaskRecord {
         id,
@@ -153,6 +148,7 @@ pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
         started_at: instant(row, 33),
         finished_at: instant(row, 34),
         server: columns.get::<Option<Uuid>>(35).map(ServerId),
+        extra,
     };
     Ok(TaskRecord { waiting_for: columns.unreadable.or(record.waiting_for), ..record })
 }

@@ -1,9 +1,10 @@
 //! Adding and ending tasks inside the caller's own transaction, from SQL and from Rust.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use taskyard_core::schedule::{NewSchedule, OnConflict};
 use taskyard_core::state::{OnParentFailure, Runtime};
 use taskyard_core::store::{Claimed, Finish, Outcome, Store};
-use taskyard_core::task::{Unique, UniqueHold};
+use taskyard_core::task::{ExtraOptions, Unique, UniqueHold};
 use taskyard_core::{Error, NewTask, ServerId, TaskId, TaskState, WaitReason};
 use taskyard_postgres::{PostgresStore, complete_in, enqueue_in};
 use taskyard_testkit::factory::{child_of, failure, of_kind, request, server, task};
@@ -445,5 +446,19 @@ async fn only_a_client_says_that_a_payload_is_encoded() {
         let sql = format!("SELECT taskyard.{function}");
         client.query(&sql, &[&task.id.0, &task.token.0]).await.unwrap();
         assert_eq!(store.finals(&[task.id]).await.unwrap()[0].result_encoded, encoded);
+    }
+}
+
+#[tokio::test]
+async fn extra_options_reach_the_tasks_of_transactions_and_schedules() {
+    let (store, url) = harness::fresh_with_address().await;
+    let client = client(&url).await;
+    let task = NewTask { extra: ExtraOptions::examples(), ..of_kind("app::f") };
+    enqueue_in(&client, &task).await.unwrap();
+    let schedule = NewSchedule::new("s", "@every 1h", task.clone());
+    store.schedule_put(&schedule, OnConflict::Refuse).await.unwrap();
+    let run = TaskId(client.query_one("SELECT taskyard.schedule_run_now('s')", &[]).await.unwrap().get(0));
+    for record in store.get(&[task.id, run]).await.unwrap() {
+        assert_eq!(record.unwrap().extra, task.extra);
     }
 }

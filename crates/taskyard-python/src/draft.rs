@@ -7,7 +7,7 @@ use taskyard_core::client::Draft;
 use taskyard_core::namespace::{self, Namespace};
 use taskyard_core::seal::Blob;
 use taskyard_core::state::Runtime;
-use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
+use taskyard_core::task::{ExtraOptions, NewTask, Start, Unique, UniqueHold};
 use taskyard_core::{RetryPolicy, TaskId};
 
 use crate::errors;
@@ -69,6 +69,7 @@ pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
             "auto_remove" => task.auto_remove = value.extract()?,
             "at_most_once" => task.at_most_once = value.extract()?,
             "tags" => task.tags = value.extract()?,
+            "extra" => task.extra = ExtraOptions::from_json(value.extract()?).map_err(PyTypeError::new_err)?,
             other => return Err(PyTypeError::new_err(format!("a task has no `{other}`"))),
         }
     }

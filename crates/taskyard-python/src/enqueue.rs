@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use taskyard_core::RetryPolicy;
 use taskyard_core::task::{Start, UniqueHold};
 use taskyard_core::time::limit_millis;
 
@@ -27,7 +26,7 @@ pub fn enqueue_values<'py>(py: Python<'py>, queue: &Queue, task: &Bound<'py, PyD
         Some(UniqueHold::UntilStarted) => (Some(1), None),
         Some(UniqueHold::For(duration)) => (Some(2), Some(micros(duration))),
     };
-    let policy = if task.retry == RetryPolicy::default() { None } else { serde_json::to_string(&task.retry).ok() };
+    let policy = task.policy_text();
     let parents: Vec<String> = task.parents.iter().map(ToString::to_string).collect();
     let plain_parts = task.plain_parts();
     let values: Vec<Bound<'py, PyAny>> = vec![

@@ -13,6 +13,7 @@ macro_rules! __conformance_list {
                 order_does_not_come_from_the_ids
                 defaults_read_back
                 every_option_reads_back
+                extra_options_read_back_beside_the_default_policy
                 no_timeout_reads_back_as_none
                 a_timeout_is_rounded_up_to_milliseconds
                 extreme_priorities_are_kept_and_ordered

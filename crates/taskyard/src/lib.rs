@@ -38,7 +38,8 @@ pub use taskyard_core::settings::Settings;
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
 pub use taskyard_core::store::{ControlReply, Final, ParentResult, QueueStatus, Retention, SchedulePut, TaskFilter};
 pub use taskyard_core::task::{
-    Attempt, AttemptOutcome, Failure, LogLine, NewTask, Start, StoredLogLine, TaskRecord, Unique, UniqueHold,
+    Attempt, AttemptOutcome, ExtraOptions, Failure, LogLine, NewTask, Start, StoredLogLine, TaskRecord, Unique,
+    UniqueHold,
 };
 pub use taskyard_core::{
     Error, Limits, Namespace, QueueOrder, Rate, Result, RetryPolicy, ServerId, Statement, TaskId, Timestamp, Token,

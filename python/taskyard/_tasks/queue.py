@@ -124,16 +124,10 @@ class TaskQueue:
         """
         await self._keep_limits()
         given = {
-            name: value
-            for name, value in {
-                "queue": queue, "priority": priority, "delay": delay, "run_at": run_at, "expires": expires,
-                "retry": retry, "max_retries": max_retries, "timeout": timeout, "unique": unique,
-                "parents": None if parents is None else _parents(parents), "on_parent_failure": on_parent_failure,
-                "tags": tags, "name": name, "context": context, "auto_remove": auto_remove,
-                "at_most_once": at_most_once, "serializer": serializer,
-            }.items()
-            if value is not None
-        }  # fmt: skip
+            option: value for option, value in locals().items() if option not in ("self", "task") and value is not None
+        }
+        if parents is not None:
+            given["parents"] = _parents(parents)
         if not isinstance(task, Task):
             if not callable(task) or isinstance(task, type):
                 raise InvalidArgument(

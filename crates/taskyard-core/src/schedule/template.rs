@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::state::Runtime;
-use crate::task::{NewTask, Start, plain};
+use crate::task::{NewTask, Start, plain, policy_from_text};
 use crate::time::limit_millis;
-use crate::{Error, Limits, Result, RetryPolicy, TaskId};
+use crate::{Error, Limits, Result, TaskId};
 
 /// The options in the JSON text.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry: Option<RetryPolicy>,
+    retry: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,12 +49,12 @@ pub(super) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
 /// Returns the options as JSON text.
 pub(super) fn options(task: &NewTask) -> String {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let context = task.context.as_ref().and_then(|context| String::from_utf8(context.clone()).ok());
+    let raw = |text: String| RawValue::from_string(text).ok();
     let options = Options {
         name: task.name.clone(),
-        context: context.and_then(|context| RawValue::from_string(context).ok()),
+        context: task.context.clone().and_then(|context| String::from_utf8(context).ok()).and_then(raw),
         expires_ms: task.expires.map(millis),
-        retry: (task.retry != RetryPolicy::default()).then(|| task.retry.clone()),
+        retry: task.policy_text().and_then(raw),
         timeout_ms: task.timeout.map(limit_millis),
         unique: task.unique.clone(),
         auto_remove: task.auto_remove,
@@ -76,9 +76,13 @@ pub fn stored_task(
     plain_parts: i16,
     options: &str,
 ) -> (NewTask, Option<String>) {
-    let (options, problem) = match serde_json::from_str::<Options>(options) {
-        Ok(options) => (options, None),
-        Err(error) => (Options::default(), Some(format!("its options cannot be read: {error}"))),
+    let read = serde_json::from_str::<Options>(options).and_then(|options| {
+        let (retry, extra) = policy_from_text(options.retry.as_deref().map(RawValue::get))?;
+        Ok((options, retry, extra))
+    });
+    let ((options, retry, extra), problem) = match read {
+        Ok(read) => (read, None),
+        Err(error) => (Default::default(), Some(format!("its options cannot be read: {error}"))),
     };
     let task = NewTask {
         id: TaskId(uuid::Uuid::nil()),
@@ -90,12 +94,13 @@ pub fn stored_task(
         context: options.context.map(|context| context.get().as_bytes().to_vec()),
         context_encoded: plain_parts & plain::CONTEXT == 0,
         expires: options.expires_ms.map(Duration::from_millis),
-        retry: options.retry.unwrap_or_default(),
+        retry,
         timeout: options.timeout_ms.map(Duration::from_millis),
         unique: options.unique,
         auto_remove: options.auto_remove,
         at_most_once: options.at_most_once,
         tags: options.tags,
+        extra,
         ..NewTask::new(kind, payload)
     };
     (task, problem)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use taskyard_core::state::OnParentFailure;
 use taskyard_core::task::{Start, UniqueHold};
-use taskyard_core::{AdditionId, NewTask, RetryPolicy, TaskId, Timestamp};
+use taskyard_core::{AdditionId, NewTask, TaskId, Timestamp};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -63,7 +63,6 @@ fn flags(task: &NewTask, begin: Option<&Begin>) -> i32 {
 
 impl<'a> Arrays<'a> {
     pub fn of(addition: Option<AdditionId>, tasks: &[&'a NewTask], begins: Option<&HashMap<TaskId, Begin>>) -> Self {
-        let default = RetryPolicy::default();
         let begin = |task: &NewTask| begins.and_then(|begins| begins.get(&task.id));
         let mut arrays = Self {
             addition: addition.map(|addition| addition.0),
@@ -75,11 +74,10 @@ impl<'a> Arrays<'a> {
             priorities: tasks.iter().map(|task| task.priority).collect(),
             payloads: tasks.iter().map(|task| task.payload.as_slice()).collect(),
             contexts: column(tasks, |task| task.context.is_some(), |task| task.context.as_deref()),
-            policies: column(
-                tasks,
-                |task| task.retry != default,
-                |task| (task.retry != default).then(|| serde_json::to_string(&task.retry).unwrap_or_default()),
-            ),
+            policies: {
+                let policies: Vec<Option<String>> = tasks.iter().map(|task| task.policy_text()).collect();
+                policies.iter().any(Option::is_some).then_some(policies)
+            },
             timeouts: tasks.iter().map(|task| task.timeout.map(limit_millis)).collect(),
             after_us: column(
                 tasks,

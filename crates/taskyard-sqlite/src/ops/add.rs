@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, params};
 use taskyard_core::store::Added;
 use taskyard_core::task::{Failure, NewTask, Start, UniqueHold, plain};
 use taskyard_core::time::{limit_millis, to_micros};
-use taskyard_core::{AdditionId, Error, RetryPolicy, TaskId, TaskState, WaitReason};
+use taskyard_core::{AdditionId, Error, TaskId, TaskState, WaitReason};
 
 use super::resolve::{Plan, resolve};
 use crate::codec::{id_bits, later};
@@ -99,7 +99,6 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
     let now = tx.now;
     let Standing { state, reason, run_at, error } = standing(now, task, plan);
     let expires_at = task.expires.map(|expires| later(now, expires));
-    let policy = (task.retry != RetryPolicy::default()).then(|| json(&task.retry)).transpose()?;
     let tags = (!task.tags.is_empty()).then(|| json(&task.tags)).transpose()?;
     let hold = task.unique.as_ref().map(|unique| match unique.hold {
         UniqueHold::UntilFinished => HOLD_FINISHED,
@@ -124,7 +123,7 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
         task.on_parent_failure.code(),
         plan.first_parent,
         plan.fallen.map(|(_, root)| root),
-        policy,
+        task.policy_text(),
         timeout_ms,
         task.unique.as_ref().map(|unique| &unique.key),
         hold,

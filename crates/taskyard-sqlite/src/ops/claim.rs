@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::{ClaimCursor, ClaimReply, ClaimRequest, Claimed};
-use taskyard_core::task::plain;
-use taskyard_core::{ClaimId, RetryPolicy, TaskId, TaskState, Token};
+use taskyard_core::task::{plain, policy_from_text};
+use taskyard_core::{ClaimId, TaskId, TaskState, Token};
 use uuid::Uuid;
 
 use super::pick::{Candidate, Picker};
@@ -166,10 +166,8 @@ fn read_runnable(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>) -> Result<Runnable, S
     let kind = row.get::<_, String>(2).ok().filter(|kind| !kind.is_empty()).ok_or("its kind is not a text")?;
     let queue = row.get::<_, String>(4).map_err(|_| "its queue is not a text")?;
     let payload = bytes(row, 5).ok_or("its payload is neither text nor bytes")?;
-    let retry = match opt_text(row, 8) {
-        None => RetryPolicy::default(),
-        Some(policy) => serde_json::from_str(&policy).map_err(|error| format!("its retry policy: {error}"))?,
-    };
+    let (retry, _) =
+        policy_from_text(opt_text(row, 8).as_deref()).map_err(|error| format!("its retry policy: {error}"))?;
     let timeout = match opt_int(row, 9) {
         Some(ms) => Some(u64::try_from(ms).map_err(|_| "its timeout is negative")?),
         None if row.get_ref(9).is_ok_and(|value| value != rusqlite::types::ValueRef::Null) => {

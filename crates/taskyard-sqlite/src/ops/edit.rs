@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 use taskyard_core::store::{ControlReply, NewPayload, TaskEdit};
+use taskyard_core::task::{policy_from_text, policy_text};
 use taskyard_core::{Error, RetryPolicy, TaskId, TaskState};
 
 use crate::codec::{bytes, opt_text};
@@ -60,7 +61,7 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: TaskId, edit: &TaskEdit) -> Outcome<Cont
     }
     let policy = match edit.max_retries {
         None => policy,
-        Some(retries) => Some(with_retries(policy.as_deref(), retries)?),
+        Some(retries) => with_retries(policy.as_deref(), retries)?,
     };
     if let Some(queue) = &edit.queue {
         let queue = tx.queue(queue);
@@ -73,10 +74,10 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: TaskId, edit: &TaskEdit) -> Outcome<Cont
     Ok(ControlReply::Applied(state))
 }
 
-fn with_retries(policy: Option<&str>, max_retries: u32) -> Outcome<String> {
+fn with_retries(policy: Option<&str>, max_retries: u32) -> Outcome<Option<String>> {
     let wrong = |error: serde_json::Error| {
         Fault::Answer(Error::NotRepresentable { what: "the retry policy".into(), why: error.to_string() })
     };
-    let policy: RetryPolicy = policy.map_or_else(|| Ok(RetryPolicy::default()), serde_json::from_str).map_err(wrong)?;
-    serde_json::to_string(&RetryPolicy { max_retries, ..policy }).map_err(wrong)
+    let (retry, extra) = policy_from_text(policy).map_err(wrong)?;
+    Ok(policy_text(&RetryPolicy { max_retries, ..retry }, &extra))
 }

@@ -4,8 +4,8 @@
 
 use rusqlite::{OptionalExtension, Row};
 use taskyard_core::state::{OnParentFailure, Runtime};
-use taskyard_core::task::plain;
-use taskyard_core::{RetryPolicy, TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
+use taskyard_core::task::{plain, policy_from_text};
+use taskyard_core::{TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
 
 use crate::codec::{self, bytes, count, failure, flag, id, instant, int, opt_int, opt_text, text};
 use crate::fault::Outcome;
@@ -26,11 +26,9 @@ pub(crate) fn read(row: &Row<'_>) -> Option<Found> {
         odd = Some(format!("corrupt: its state is {}, which is none", text(row, 7)));
         TaskState::Waiting
     });
-    let retry = opt_text(row, 22).map_or_else(RetryPolicy::default, |policy| {
-        serde_json::from_str(&policy).unwrap_or_else(|error| {
-            odd.get_or_insert_with(|| format!("corrupt: its retry policy: {error}"));
-            RetryPolicy::default()
-        })
+    let (retry, extra) = policy_from_text(opt_text(row, 22).as_deref()).unwrap_or_else(|error| {
+        odd.get_or_insert_with(|| format!("corrupt: its retry policy: {error}"));
+        Default::default()
     });
     let tags = opt_text(row, 24).map_or_else(Vec::new, |tags| {
         serde_json::from_str(&tags).unwrap_or_else(|error| {
@@ -81,6 +79,7 @@ pub(crate) fn read(row: &Row<'_>) -> Option<Found> {
         started_at: instant(row, 31),
         finished_at: instant(row, 32),
         server: id(row, 33),
+        extra,
     };
     Some(Found { record, order: int(row, 0), has_parents: flag(row, 34) })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use taskyard_core::state::{OnParentFailure, Runtime};
 use taskyard_core::store::{AddRequest, REFUSED_KEPT, Retention};
-use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
+use taskyard_core::task::{ExtraOptions, NewTask, Start, Unique, UniqueHold};
 use taskyard_core::{Error, RetryPolicy, TaskId, TaskState};
 
 use super::Harness;
@@ -83,6 +83,7 @@ pub(super) async fn every_option_reads_back(harness: Harness) {
         auto_remove: true,
         at_most_once: true,
         tags: vec!["a".into(), "b, c".into(), "{\"d\"}".into()],
+        extra: ExtraOptions::examples(),
         ..child_of(&[parent])
     };
     let record = harness.record(harness.add(new.clone()).await).await;
@@ -98,6 +99,18 @@ pub(super) async fn every_option_reads_back(harness: Harness) {
     assert_eq!(record.run_at, Some(run_at));
     assert_eq!(record.expires_at, Some(now + Duration::from_secs(3_600)));
     assert_eq!(harness.store.context(new.id).await.unwrap(), new.context);
+    assert_eq!(record.extra, new.extra);
+}
+
+pub(super) async fn extra_options_read_back_beside_the_default_policy(harness: Harness) {
+    let batch = [task(), NewTask { extra: ExtraOptions::examples(), ..task() }];
+    harness.add_all(&batch).await;
+    for new in batch {
+        let record = harness.record(new.id).await;
+        assert_eq!((record.extra, record.retry), (new.extra, new.retry));
+    }
+    let server = harness.server().await;
+    assert!(server.claim(2).await.iter().all(|claimed| claimed.retry == RetryPolicy::default()));
 }
 
 pub(super) async fn a_timeout_is_rounded_up_to_milliseconds(harness: Harness) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskyard_core::state::TaskState::{Cancelled, Failed, Stopped};
 use taskyard_core::store::ControlReply::{Applied, NotFound, Refused};
 use taskyard_core::store::{NewPayload, Outcome, TaskEdit, TaskFilter};
-use taskyard_core::task::NewTask;
+use taskyard_core::task::{ExtraOptions, NewTask};
 use taskyard_core::{Error, Failure, RetryPolicy, TaskId, TaskState};
 
 use super::Harness;
@@ -37,7 +37,8 @@ pub(super) async fn edit_in_every_state(harness: Harness) {
 pub(super) async fn an_edited_task_runs_with_what_it_was_given(harness: Harness) {
     let server = harness.server().await;
     let retry = RetryPolicy { backoff_ms: 7, factor: 1.5, never: vec!["ValueError".into()], ..RetryPolicy::default() };
-    let claimed = harness.start(&server, NewTask { retry: retry.clone(), ..task() }).await;
+    let extra = ExtraOptions::examples();
+    let claimed = harness.start(&server, NewTask { retry: retry.clone(), extra: extra.clone(), ..task() }).await;
     server.fail(&claimed).await;
     let payload = br#"{"args": ["fixed"], "kwargs": {}}"#.to_vec();
     let new = NewPayload { seen: claimed.payload.clone(), payload: payload.clone(), encoded: false };
@@ -48,6 +49,7 @@ pub(super) async fn an_edited_task_runs_with_what_it_was_given(harness: Harness)
     let again = server.claim_queue("second", 5).await;
     assert_eq!((again.len(), again[0].id, &again[0].payload), (1, claimed.id, &payload));
     assert_eq!(again[0].retry, RetryPolicy { max_retries: 1, ..retry });
+    assert_eq!(harness.record(claimed.id).await.extra, extra);
 }
 
 pub(super) async fn an_edit_of_something_else_is_refused(harness: Harness) {

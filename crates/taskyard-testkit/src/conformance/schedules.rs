@@ -8,7 +8,7 @@ use taskyard_core::schedule::{
     CatchUp, DueSchedule, NewSchedule, OnConflict, Overlap, RUNS_KEPT, RunOutcome, ScheduleRun, Tick, TickRun,
 };
 use taskyard_core::store::SchedulePut;
-use taskyard_core::task::{NewTask, Unique, UniqueHold};
+use taskyard_core::task::{ExtraOptions, NewTask, Unique, UniqueHold};
 use taskyard_core::{Error, Limits, RetryPolicy, TaskId, TaskState, Timestamp};
 
 use super::Harness;
@@ -83,6 +83,7 @@ pub(super) async fn every_option_reads_back(harness: Harness) {
             auto_remove: true,
             at_most_once: true,
             tags: vec!["a".into(), "b".into()],
+            extra: ExtraOptions::examples(),
             ..NewTask::new("app::report", br#"{"args": [ 1e400 ], "kwargs": {}}"#.to_vec())
         },
         overlap: Overlap::CancelRunning,

@@ -66,7 +66,7 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
     }
     let mut table = Table::new(["", ""]);
     for (name, value) in facts(record) {
-        table.row([name, &value]);
+        table.row([&name, &value]);
     }
     if let Some(end) = &aside {
         let (outcome, since) = (word(&end.finish.outcome), humanize::instant(end.since));
@@ -95,14 +95,13 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
     Ok(0)
 }
 
-fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
-    let mut facts = vec![
-        ("id", record.id.to_string()),
-        ("name", record.name.clone()),
-        ("kind", format!("{} ({})", record.kind, record.runtime.as_str())),
-        ("state", record.state.to_string()),
-    ];
-    let mut put = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+fn facts(record: &TaskRecord) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut put = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_owned(), value)));
+    put("id", Some(record.id.to_string()));
+    put("name", Some(record.name.clone()));
+    put("kind", Some(format!("{} ({})", record.kind, record.runtime.as_str())));
+    put("state", Some(record.state.to_string()));
     put("waits", record.wait_reason.map(|reason| reason.as_str().to_owned()));
     put("waiting for", record.waiting_for.clone());
     put("cancelled because", record.cancel_reason.clone());
@@ -133,6 +132,9 @@ fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
     put("started", record.started_at.map(humanize::instant));
     put("finished", record.finished_at.map(humanize::instant));
     put("server", record.server.map(|id| id.to_string()));
+    for (name, value) in record.extra.shown() {
+        put(&name, Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+    }
     facts
 }
 
