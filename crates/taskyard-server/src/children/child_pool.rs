@@ -201,7 +201,7 @@ impl ChildPool {
                     && meant(attempt)
                 {
                     attempt.interrupt(interrupt);
-                    slots.push((*slot, super::why(interrupt)));
+                    slots.push((*slot, interrupt));
                 }
             }
             if !slots.is_empty() {
