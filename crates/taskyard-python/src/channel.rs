@@ -21,9 +21,9 @@ use taskyard_core::task::LogLine;
 use taskyard_server::children::frame::{self, ChildRequest, End, FromChild, Note, RetryDirective, ToChild};
 
 use crate::blocked::{Signs, Unbegun, Unread};
+use crate::client_request::Request;
 use crate::draft::draft;
 use crate::message::message;
-use crate::question::question;
 use crate::reply::{Addition, Cell, Question, Reply};
 
 /// Messages to be sent at the end of this turn of the loop.
@@ -451,11 +451,10 @@ impl Channel {
     }
 
     /// Sends a query or a control operation.
-    #[pyo3(signature = (verb, id=None, filter=None))]
-    fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
-        let ask = question(py, verb, id, filter)?;
+    fn ask(&self, py: Python<'_>, request: &Request) -> PyResult<Reply> {
+        let ask = request.checked(py)?;
         let asked = ask.is_question().then(Question::new);
-        let (call, cell) = self.call(py, verb, ChildRequest::Client(ask))?;
+        let (call, cell) = self.call(py, request.name, ChildRequest::Client(ask))?;
         if let Some(asked) = &asked {
             let wire = Arc::downgrade(&self.wire);
             asked.begun(move || {
