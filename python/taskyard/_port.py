@@ -1,6 +1,6 @@
 """Where requests go: to the engine in this process or, in a worker process, to the server through its socket.
 
-Both kinds of port have ``add(tasks)`` and ``ask(verb, id, filter)``. The default port of a process is opened on first
+Both kinds of port have ``add(tasks)`` and ``ask(request)``. The default port of a process is opened on first
 use, and dropped after a fork. Also owns the end of the process: ``atexit`` writes the additions of all engines, in
 bounded time. Read next: ``_loops.py``, ``_request.py``.
 """
@@ -57,7 +57,7 @@ class Port(Protocol):
 
     def add(self, tasks: list[dict[str, Any]]) -> _core.Addition: ...
 
-    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply: ...
+    def ask(self, request: _core.ClientRequest) -> _core.Reply: ...
 
 
 class Engine:
@@ -113,11 +113,11 @@ class Engine:
 
     def probe(self) -> _core.Reply:
         """Sends a cheap request to find out whether the database answers."""
-        return self.core().ask("attempts", _NOBODY)
+        return self.core().ask(_core.ClientRequest.attempts(_NOBODY))
 
-    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
+    def ask(self, request: _core.ClientRequest) -> _core.Reply:
         with _request.answering(None):
-            return self.core().ask(verb, id, filter)
+            return self.core().ask(request)
 
     def __reduce__(self) -> NoReturn:
         # The database's address may hold a password, and a pickle may be stored.
@@ -215,9 +215,9 @@ class Requested:
     def add(self, tasks: list[dict[str, Any]]) -> Any:
         return _Addition(self.port.add(tasks), self.request)
 
-    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> Any:
+    def ask(self, request: _core.ClientRequest) -> Any:
         with _request.answering(self.request):
-            return _Asked(self.port.ask(verb, id, filter), self.request)
+            return _Asked(self.port.ask(request), self.request)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.port, name)
@@ -233,8 +233,8 @@ class InNamespace:
     def add(self, tasks: list[dict[str, Any]]) -> Any:
         return self.port.add(tasks)
 
-    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> Any:
-        return self.port.ask(verb, id, filter)
+    def ask(self, request: _core.ClientRequest) -> Any:
+        return self.port.ask(request)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.port, name)
@@ -395,7 +395,7 @@ def _before_fork() -> None:
             engine._has_added = False
             is_written = False
             try:
-                is_written = engine.core().ask("flush").block(FORK_MAX)
+                is_written = engine.core().ask(_core.ClientRequest.flush()).block(FORK_MAX)
             except Exception as error:  # the fork must not fail
                 log.debug("before a fork: %s", error)
             if not is_written:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from . import _codec, _core, _json, _loops, _port, _progress, _request, _running
 from ._loops import Answer, Question, awaited
-from ._options import optional_seconds, priority_number, text
+from ._options import optional_seconds, optional_text, priority_number
 from ._progress import PLACE, Progress
 from ._references import Reference
 from ._state import QueuedTaskState
@@ -235,7 +235,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         """In the inline mode of tests, returns once the task has run, or waits for its time or a parent."""
         if not getattr(self._port, "inline", False) or _running.current.get() is not None:
             return
-        while (await _loops.answer(self._port.ask("record", self._id)))["state"] in ("enqueued", "doing"):
+        while (await _loops.answer(self._port.ask(_core.ClientRequest.record(self._id))))["state"] in ("enqueued", "doing"):
             await asyncio.sleep(0.002)
 
     def _id_now(self, timeout: float | None = None) -> str:
@@ -259,17 +259,17 @@ class QueuedTaskRef(Reference, Generic[R_co]):
                 raise lost from None
         return self._id
 
-    def _question(self, what: str, verb: str, made_of: Callable[[Any], T]) -> Answer[T]:
+    def _question(self, what: str, request: Callable[[str], _core.ClientRequest], made_of: Callable[[Any], T]) -> Answer[T]:
         """Returns an answer whose request about the task is sent once the task is stored."""
 
         async def ask() -> T:
-            return made_of(await _loops.answer(self._port.ask(verb, await self._task_id())))
+            return made_of(await _loops.answer(self._port.ask(request(await self._task_id()))))
 
         def ask_now(timeout: float | None) -> T:
             until = math.inf if timeout is None else time.monotonic() + timeout
             id = self._id_now(timeout)
             left = None if timeout is None else max(0.0, until - time.monotonic())
-            return made_of(_loops.answer_now(self._port.ask(verb, id), left, f"the answer about task {id}", self._port))
+            return made_of(_loops.answer_now(self._port.ask(request(id)), left, f"the answer about task {id}", self._port))
 
         return Question(what, ask, ask_now)
 
@@ -293,17 +293,17 @@ class QueuedTaskRef(Reference, Generic[R_co]):
     def record(self) -> Answer[TaskRecord]:
         """Returns everything that is stored of the task, as a :class:`taskyard.records.TaskRecord`: a dict of plain
         values whose fields are attributes, too. Raises ``TaskNotFound`` if it was removed."""
-        return self._question("record()", "record", TaskRecord)
+        return self._question("record()", _core.ClientRequest.record, TaskRecord)
 
     @awaited
     def get_state(self) -> Answer[QueuedTaskState]:
         """Returns the state, a string enum (``"done"`` and such). Raises ``TaskNotFound`` if the task was removed."""
-        return self._question("get_state()", "record", lambda found: QueuedTaskState(found["state"]))
+        return self._question("get_state()", _core.ClientRequest.record, lambda found: QueuedTaskState(found["state"]))
 
     @awaited
     def get_context(self) -> Answer[dict[str, Any]]:
         """Returns the context as a dict, also while the task runs. Raises ``TaskNotFound`` if the task was removed."""
-        return self._question("get_context()", "context", _context)
+        return self._question("get_context()", _core.ClientRequest.context, _context)
 
     @awaited
     def get_progress(self) -> Answer[Progress | None]:
@@ -314,7 +314,9 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             progress = await ref.get_progress()
             print(progress.percentage if progress else 0)
         """
-        return self._question("get_progress()", "context", lambda found: _progress.of_entry(_context(found).get(PLACE)))
+        return self._question(
+            "get_progress()", _core.ClientRequest.context, lambda found: _progress.of_entry(_context(found).get(PLACE))
+        )
 
     def watch(self, since: int | None = None) -> Watch:
         """Watches the task: ``async for event in ref.watch()`` (or ``for``, without an event loop).
@@ -328,12 +330,12 @@ class QueuedTaskRef(Reference, Generic[R_co]):
     def get_logs(self) -> Answer[list[LogLine]]:
         """Returns the log lines, oldest first, as dicts with ``level``, ``logger``, ``message``, ``fields``,
         ``traceback``, ``created_at``, which are attributes, too (:class:`taskyard.records.LogLine`)."""
-        return self._question("get_logs()", "logs", lambda found: [LogLine(line) for line in found])
+        return self._question("get_logs()", _core.ClientRequest.logs, lambda found: [LogLine(line) for line in found])
 
     @awaited
     def get_attempts(self) -> Answer[list[Attempt]]:
         """Returns the attempts, oldest first, each with its outcome and error (:class:`taskyard.records.Attempt`)."""
-        return self._question("get_attempts()", "attempts", lambda found: [Attempt(one) for one in found])
+        return self._question("get_attempts()", _core.ClientRequest.attempts, lambda found: [Attempt(one) for one in found])
 
     @awaited
     def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R_co]]:
@@ -402,14 +404,16 @@ class QueuedTaskRef(Reference, Generic[R_co]):
     async def _found(self) -> dict[str, Any] | None:
         """Returns the task's record, or None if the database does not return it soon."""
         try:
-            found: dict[str, Any] = await asyncio.wait_for(_loops.answer(self._port.ask("record", self._id)), FOUND_MAX)
+            found: dict[str, Any] = await asyncio.wait_for(
+                _loops.answer(self._port.ask(_core.ClientRequest.record(self._id))), FOUND_MAX
+            )
             return found
         except Exception:
             return None
 
     def _found_now(self) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = _loops.answer_now(self._port.ask("record", self._id), FOUND_MAX)
+            found: dict[str, Any] = _loops.answer_now(self._port.ask(_core.ClientRequest.record(self._id)), FOUND_MAX)
             return found
         except Exception:
             return None
@@ -429,16 +433,16 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             error = cls(id, why["type"], why["message"], why["traceback"])
         return Outcome(id, state, None, error)
 
-    def _control(self, verb: str, given: dict[str, Any] | None = None) -> Control:
+    def _control(self, request: Callable[[str], _core.ClientRequest]) -> Control:
         if self._pending is not None and not self._pending.done():
-            return Control(self._port, self._id, asyncio.ensure_future(self._after_pending(verb, given)))
+            return Control(self._port, self._id, asyncio.ensure_future(self._after_pending(request)))
         id = self.id
-        return Control(self._port, id, self._port.ask(verb, id, given))
+        return Control(self._port, id, self._port.ask(request(id)))
 
-    async def _after_pending(self, verb: str, given: dict[str, Any] | None) -> _core.Reply:
+    async def _after_pending(self, request: Callable[[str], _core.ClientRequest]) -> _core.Reply:
         await self._stored()
         await self._inline_end()
-        return self._port.ask(verb, self._id, given)
+        return self._port.ask(request(self._id))
 
     def cancel(self, reason: str | None = None) -> Control:
         """Cancels the task: at once if it is not running, else its body is interrupted.
@@ -447,20 +451,22 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         record (``cancel_reason``) until it is retried. The answer raises ``OverLimit`` for a reason that is longer than
         a log line may be.
         """
-        return self._control("cancel", None if reason is None else {"reason": text("reason", reason)})
+        reason = optional_text("reason", reason)
+        return self._control(lambda id: _core.ClientRequest.cancel(id, reason))
 
     def stop(self) -> Control:
         """Stops the running task; it can be retried. The answer raises ``WrongState`` for one that is not running."""
-        return self._control("stop")
+        return self._control(_core.ClientRequest.stop)
 
     def retry(self) -> Control:
         """Runs a failed, cancelled or stopped task again, with the same row and id."""
-        return self._control("retry")
+        return self._control(_core.ClientRequest.retry)
 
     def set_priority(self, priority: int) -> Control:
         """Changes the priority of a task that is waiting or enqueued: higher ones run first, negative ones are allowed.
         Its position in the queue follows at once. The answer raises ``WrongState`` for a task that has started."""
-        return self._control("priority", {"priority": priority_number(priority)})
+        number = priority_number(priority)
+        return self._control(lambda id: _core.ClientRequest.set_priority(id, number))
 
 
 def _not_ended(id: str, timeout: float | None, found: dict[str, Any] | None) -> str:
@@ -477,17 +483,17 @@ def _not_ended(id: str, timeout: float | None, found: dict[str, Any] | None) -> 
 
 
 async def _ended(port: _port.Port, id: str) -> Any:
-    return await _loops.answer_probing(port.ask("wait", id), _probe(port, id))
+    return await _loops.answer_probing(port.ask(_core.ClientRequest.wait(id)), _probe(port, id))
 
 
 def _ended_now(port: _port.Port, id: str, timeout: float | None) -> Any:
     what = f"the end of task {id}"
-    return _loops.answer_now_probing(port.ask("wait", id), _probe(port, id), timeout, what)
+    return _loops.answer_now_probing(port.ask(_core.ClientRequest.wait(id)), _probe(port, id), timeout, what)
 
 
 def _probe(port: _port.Port, id: str) -> _loops.Probe:
     """Returns a probe of the database for a wait for the end of a task."""
-    return _loops.Probe(_port.plain(port), lambda: port.ask("attempts", id))
+    return _loops.Probe(_port.plain(port), lambda: port.ask(_core.ClientRequest.attempts(id)))
 
 
 def _context(found: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import _codec
 from ._calls import id_text
+from ._core import ClientRequest, DeadEdit, TaskFilter
 from ._loops import Answer
-from ._options import count, priority_number, text
+from ._options import count, optional_text, priority_number, text
 from .errors import InvalidArgument
 from .queues import task_filter
 from .records import DeadLetter, TaskRecord
@@ -46,17 +47,17 @@ class Dead:
 
     def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[TaskRecord]]:
         """Returns the records, newest first. ``limit`` is their maximum number (default 50, at most 10,000)."""
-        reply = self._ask("dead", self._filter(filters, limit))
+        reply = self._tasks._via.ask(ClientRequest.list_dead(self._filter(filters, limit)))
         return Answer(reply, lambda found: [TaskRecord(each) for each in found], port=self._tasks._via)
 
     def count(self, **filters: Any) -> Answer[int]:
         """Returns the number of dead letters."""
-        return Answer(self._ask("dead_count", self._filter(filters)), int, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.count_dead(self._filter(filters))), int, port=self._tasks._via)
 
     def show(self, id: Any) -> Answer[DeadLetter]:
         """Returns ``{"task": record with its arguments, "attempts": all attempts, oldest first}``. Raises
         ``TaskNotFound``."""
-        return Answer(self._tasks._via.ask("dead_show", _id(id)), DeadLetter, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.show_dead(_id(id))), DeadLetter, port=self._tasks._via)
 
     def edit(
         self,
@@ -75,9 +76,9 @@ class Dead:
         ``TypeError``.
         """
         edit = self._edit(args, kwargs, queue, priority, max_retries)
-        if not edit:
+        if edit.is_empty():
             raise TypeError("an edit needs something to change: args, kwargs, queue, priority or max_retries")
-        return Answer(self._tasks._via.ask("dead_edit", _id(id), edit), lambda _: None, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.edit_dead(_id(id), edit)), lambda _: None, port=self._tasks._via)
 
     def retry(
         self,
@@ -99,41 +100,34 @@ class Dead:
         """
         edit = self._edit(args, kwargs, None, priority, max_retries)
         if id is None:
-            if edit:
+            if not edit.is_empty():
                 raise TypeError("only a single task can be edited: give its id")
-            return Answer(self._ask("dead_retry_all", self._filter(filters)), int, port=self._tasks._via)
+            return Answer(
+                self._tasks._via.ask(ClientRequest.retry_all_dead(self._filter(filters))), int, port=self._tasks._via
+            )
         if filters:
             raise TypeError("give an id or filters, not both")
-        return Answer(self._tasks._via.ask("dead_retry", _id(id), edit), lambda _: 1, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.retry_dead(_id(id), edit)), lambda _: 1, port=self._tasks._via)
 
     def purge(self, **filters: Any) -> Answer[int]:
         """Deletes all dead letters that match the filters (without a filter: all of them), and returns their number."""
-        return Answer(self._ask("dead_purge", self._filter(filters)), int, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.purge_dead(self._filter(filters))), int, port=self._tasks._via)
 
-    def _filter(self, filters: dict[str, Any], limit: int = 0) -> dict[str, Any]:
+    def _filter(self, filters: dict[str, Any], limit: int = 0) -> TaskFilter:
         unknown = [name for name in filters if name not in _FILTERS]
         if unknown:
             raise TypeError(f"there is no filter {', '.join(unknown)}; there are {', '.join(_FILTERS)}")
         return task_filter(self._tasks._via.defaults.get("namespace"), limit=limit, **filters)
 
-    def _ask(self, verb: str, filter: dict[str, Any]) -> Any:
-        return self._tasks._via.ask(verb, None, filter)
-
-    def _edit(self, args: Any, kwargs: Any, queue: Any, priority: Any, max_retries: Any) -> dict[str, Any]:
-        edit: dict[str, Any] = {}
-        if args is not None:
-            edit["args"] = self._encode(list(args), "args")
-        if kwargs is not None:
-            edit["kwargs"] = self._encode(dict(kwargs), "kwargs")
-        if edit:
-            edit["language"] = "python"
-        if queue is not None:
-            edit["queue"] = text("queue", queue)
-        if priority is not None:
-            edit["priority"] = priority_number(priority)
-        if max_retries is not None:
-            edit["max_retries"] = count("max_retries", max_retries)
-        return edit
+    def _edit(self, args: Any, kwargs: Any, queue: Any, priority: Any, max_retries: Any) -> DeadEdit:
+        return DeadEdit(
+            args=None if args is None else self._encode(list(args), "args"),
+            kwargs=None if kwargs is None else self._encode(dict(kwargs), "kwargs"),
+            language=None if args is None and kwargs is None else "python",
+            queue=optional_text("queue", queue),
+            priority=None if priority is None else priority_number(priority),
+            max_retries=None if max_retries is None else count("max_retries", max_retries),
+        )
 
     def _encode(self, value: Any, what: str) -> str:
         nesting_max = self._tasks._via.defaults["nesting_max"]

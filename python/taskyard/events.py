@@ -29,6 +29,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any
 
 from . import _loops, _port, _request
+from ._core import ClientRequest
 from .errors import InvalidArgument, TaskNotFound, TaskyardError, UniqueKeyHeld, WrongState, seconds
 from .watching import TaskEvent
 
@@ -395,7 +396,7 @@ class TaskRoutes:
             result = None
             if now.status == "completed":
                 # In the stored encoding, which only Python decodes.
-                result = (await _loops.answer(self.tasks.get(id)._port.ask("record", id)))["result"]
+                result = (await _loops.answer(self.tasks.get(id)._port.ask(ClientRequest.record(id))))["result"]
             body = {
                 "task_id": now.task_id,
                 "status": now.status,
@@ -468,7 +469,7 @@ class TaskRoutes:
         async def found(id: str) -> Answer:
             port = self.tasks.get(id)._port
             try:
-                said = await _loops.answer(port.ask("cancel", id))
+                said = await _loops.answer(port.ask(ClientRequest.cancel(id)))
             except WrongState:
                 now = await self._first(id)
                 return Answer(409, {"cancelled": False, "status": now.status})

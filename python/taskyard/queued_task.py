@@ -12,6 +12,7 @@ from typing import Any
 
 from . import _codec, _loggers, _loops, _running
 from ._config import QueuedTaskConfig
+from ._core import ClientRequest
 from ._hooks import (
     on_death,
     on_post_create,
@@ -176,7 +177,7 @@ def get_parent_results() -> Any:
     running = _running.require()
     running.require_worker()
     worker = running.worker if running.has_parents else None
-    reply = worker.channel.ask("parent_results", running.id) if worker is not None else None
+    reply = worker.channel.ask(ClientRequest.parent_results(running.id)) if worker is not None else None
     if not _loops.is_in_loop():
         return [] if reply is None else [parent_result(parent) for parent in _loops.answer_now(reply)]
 

@@ -348,7 +348,7 @@ class QueuedTasks(metaclass=_Meta):
         filter = task_filter(
             self._via.defaults.get("namespace"), states=states, queue=queue, function=function, limit=limit
         )
-        reply = self._via.ask("list", None, filter)
+        reply = self._via.ask(_core.ClientRequest.list(filter))
         return Answer(reply, lambda found: [TaskRecord(each) for each in found], port=self._via)
 
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
@@ -392,7 +392,7 @@ class QueuedTasks(metaclass=_Meta):
                     "%d additions still wait for their on_pre_create hooks and are not made", len(_create_hooks.creating)
                 )
             if self._stands_for_tests:
-                await _loops.answer(self._via.ask("flush"))
+                await _loops.answer(self._via.ask(_core.ClientRequest.flush()))
             else:
                 for first in engine.before_close:
                     await first(engine)
@@ -431,7 +431,7 @@ class QueuedTasks(metaclass=_Meta):
         engine = _port.plain(self._via)
         if isinstance(engine, _port.Engine):
             if self._stands_for_tests:
-                _loops.answer_now(engine.ask("flush"), timeout, "the writing of what was added")
+                _loops.answer_now(engine.ask(_core.ClientRequest.flush()), timeout, "the writing of what was added")
                 return
             for first in engine.before_close_now:
                 first(engine)
@@ -496,10 +496,10 @@ class _Flush(Answer[None]):
     def _wait_now(self, timeout: float | None) -> None:
         if self._tasks is not None:
             port = self._tasks._via
-            _loops.answer_now(port.ask("flush"), timeout, "the writing of what was added", port)
+            _loops.answer_now(port.ask(_core.ClientRequest.flush()), timeout, "the writing of what was added", port)
             self._tasks = None
 
 
 async def _flush(tasks: QueuedTasks) -> None:
     await _loops.within(tasks._request, _create_hooks.created())
-    await _loops.answer(tasks._via.ask("flush"))
+    await _loops.answer(tasks._via.ask(_core.ClientRequest.flush()))

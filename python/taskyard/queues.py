@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import _identity, _port
+from ._core import ClientRequest, TaskFilter
 from ._loops import Answer, Probe
-from ._options import count, instant, optional_text, seconds, text
+from ._options import count, instant, optional_seconds, optional_text, text
 
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
@@ -55,22 +56,22 @@ def task_filter(
     after: dt.datetime | None = None,
     states: Iterable[str] = (),
     limit: int = 0,
-) -> dict[str, Any]:
+) -> TaskFilter:
     """Converts a filter of tasks for the engine. Raises ``InvalidArgument`` for values of the wrong type."""
     from ._options import error_name
 
     kind = _identity.kind_given(function, namespace)
-    return {
-        "queue": optional_text("queue", queue),
-        "kind": kind,
-        "tag": optional_text("tag", tag),
-        "error": None if error is None else error_name(error, "error"),
-        "message": optional_text("message", message),
-        "before": None if before is None else instant("before", before),
-        "after": None if after is None else instant("after", after),
-        "states": [str(state) for state in ((states,) if isinstance(states, str) else states)],
-        "limit": count("limit", limit),
-    }
+    return TaskFilter(
+        queue=optional_text("queue", queue),
+        kind=kind,
+        tag=optional_text("tag", tag),
+        error=None if error is None else error_name(error, "error"),
+        message=optional_text("message", message),
+        before=None if before is None else instant("before", before),
+        after=None if after is None else instant("after", after),
+        states=[str(state) for state in ((states,) if isinstance(states, str) else states)],
+        limit=count("limit", limit),
+    )
 
 
 class Queues:
@@ -81,20 +82,24 @@ class Queues:
 
     def list(self) -> Answer[list[Queue]]:
         """Returns all queues that are configured or have open tasks, by name."""
-        return Answer(self._tasks._via.ask("queues"), lambda found: [Queue(**one) for one in found], port=self._tasks._via)
+        return Answer(
+            self._tasks._via.ask(ClientRequest.list_queues()),
+            lambda found: [Queue(**one) for one in found],
+            port=self._tasks._via,
+        )
 
     def pause(self, name: str) -> Answer[None]:
         """Pauses a queue: running tasks continue, and no other task of it starts on any server."""
-        return self._set("queue_pause", name)
+        return self._set(ClientRequest.pause_queue(text("name", name)))
 
     def resume(self, name: str) -> Answer[None]:
         """Resumes a paused queue."""
-        return self._set("queue_resume", name)
+        return self._set(ClientRequest.resume_queue(text("name", name)))
 
     def limit(self, name: str, running_max: int | None) -> Answer[None]:
         """Sets the maximum number of a queue's tasks that run at once, over all servers; None removes the limit."""
         most = None if running_max is None else count("running_max", running_max, 1)
-        return self._set("queue_limit", name, {"running_max": most})
+        return self._set(ClientRequest.limit_queue(text("name", name), most))
 
     def rate(self, name: str, rate: str | None) -> Answer[None]:
         """Sets the maximum number of a queue's tasks that start per time, over all servers: ``"100/m"``, ``"5/s"``,
@@ -103,12 +108,12 @@ class Queues:
         Up to that many start at once, and another one whenever its share of the time has passed. Setting the current
         rate again changes nothing.
         """
-        return self._set("queue_rate", name, {"rate": None if rate is None else text("rate", rate)})
+        return self._set(ClientRequest.rate_queue(text("name", name), optional_text("rate", rate)))
 
     def ageing(self, name: str, every: float | dt.timedelta | None) -> Answer[None]:
         """Raises the priority of a task by one each time that it has been runnable for ``every`` (seconds or
         timedelta), so that no task is starved; None disables that. A task's record keeps its original priority."""
-        return self._set("queue_ageing", name, {"every": None if every is None else seconds("every", every)})
+        return self._set(ClientRequest.age_queue(text("name", name), optional_seconds("every", every)))
 
     def drain(self, name: str, timeout: float | dt.timedelta | None = None) -> Answer[bool]:
         """Pauses a queue and waits until its running tasks have ended. Returns whether they did within ``timeout``
@@ -116,10 +121,10 @@ class Queues:
 
         Raises ``UnknownQueue``. A task that drains its own queue waits for itself.
         """
-        bound = {"timeout": None if timeout is None else seconds("timeout", timeout)}
         port = self._tasks._via
-        probe = Probe(_port.plain(port), lambda: port.ask("queues"))
-        return Answer(port.ask("queue_drain", text("name", name), bound), bool, probe)
+        probe = Probe(_port.plain(port), lambda: port.ask(ClientRequest.list_queues()))
+        request = ClientRequest.drain_queue(text("name", name), optional_seconds("timeout", timeout))
+        return Answer(port.ask(request), bool, probe)
 
     def purge(
         self,
@@ -137,7 +142,7 @@ class Queues:
         """
         namespace = self._tasks._via.defaults.get("namespace")
         filter = task_filter(namespace, queue=name, states=states, function=function, tag=tag, before=before)
-        return Answer(self._tasks._via.ask("queue_purge", None, filter), int, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.purge(filter)), int, port=self._tasks._via)
 
-    def _set(self, verb: str, name: str, given: dict[str, Any] | None = None) -> Answer[None]:
-        return Answer(self._tasks._via.ask(verb, text("name", name), given), lambda _: None, port=self._tasks._via)
+    def _set(self, request: ClientRequest) -> Answer[None]:
+        return Answer(self._tasks._via.ask(request), lambda _: None, port=self._tasks._via)

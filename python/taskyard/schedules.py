@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._calls import Call, prepare
+from ._core import ClientRequest
 from ._loops import Answer
-from ._options import EPOCH, count, instant, merge, seconds, text
+from ._options import EPOCH, count, instant, merge, optional_seconds, seconds, text
 from .errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -189,26 +190,27 @@ class Schedules:
 
             await tasks.schedules.add("nightly", "0 3 * * *", report, zone="Europe/Berlin")
         """
-        given: dict[str, Any] = {
-            "name": text("name", name),
-            "rule": rule_text(rule, every=every, at=at, after=after),
-            "zone": text("zone", zone),
-            "task": self._draft(call),
-            "overlap": _one_of("overlap", overlap, OVERLAP),
-            "catch_up": _one_of("catch_up", catch_up, CATCH_UP),
-            "on_conflict": _one_of("on_conflict", on_conflict, ("replace", "keep", "refuse")),
-        }
-        for key, span in (("catch_up_window", catch_up_window), ("jitter", jitter)):
-            if span is not None:
-                given[key] = seconds(key, span)
-        for key, time in (("starts_at", starts_at), ("ends_at", ends_at)):
-            if time is not None:
-                given[key] = instant(key, time)
-        for key, number in (("runs_max", runs_max), ("pause_after_failures", pause_after_failures)):
-            if number is not None:
-                given[key] = count(key, number, 1)
-        check(given["rule"], zone, name)
-        return Answer(self._tasks._via.ask("schedule_put", None, given), _added, port=self._tasks._via)
+        name = text("name", name)
+        new = rule_text(rule, every=every, at=at, after=after)
+        request = ClientRequest.put_schedule(
+            name=name,
+            rule=new,
+            zone=text("zone", zone),
+            task=self._draft(call),
+            overlap=_one_of("overlap", overlap, OVERLAP),
+            catch_up=_one_of("catch_up", catch_up, CATCH_UP),
+            on_conflict=_one_of("on_conflict", on_conflict, ("replace", "keep", "refuse")),
+            catch_up_window=optional_seconds("catch_up_window", catch_up_window),
+            jitter=optional_seconds("jitter", jitter),
+            starts_at=None if starts_at is None else instant("starts_at", starts_at),
+            ends_at=None if ends_at is None else instant("ends_at", ends_at),
+            runs_max=None if runs_max is None else count("runs_max", runs_max, 1),
+            pause_after_failures=(
+                None if pause_after_failures is None else count("pause_after_failures", pause_after_failures, 1)
+            ),
+        )
+        check(new, zone, name)
+        return Answer(self._tasks._via.ask(request), _added, port=self._tasks._via)
 
     def _draft(self, call: Any) -> dict[str, Any]:
         if call is None:
@@ -224,13 +226,15 @@ class Schedules:
     def list(self) -> Answer[list[Schedule]]:
         """Returns all schedules, by name."""
         return Answer(
-            self._tasks._via.ask("schedules"), lambda found: [_schedule(one) for one in found], port=self._tasks._via
+            self._tasks._via.ask(ClientRequest.list_schedules()),
+            lambda found: [_schedule(one) for one in found],
+            port=self._tasks._via,
         )
 
     def get(self, name: str, *, upcoming: int = 5, runs: int = 20) -> Answer[Schedule]:
         """Returns a schedule with its next ``upcoming`` times and its last ``runs`` runs. Raises ``UnknownSchedule``."""
-        counts = {"upcoming": upcoming, "runs": runs}
-        return Answer(self._tasks._via.ask("schedule", text("name", name), counts), _schedule, port=self._tasks._via)
+        request = ClientRequest.show_schedule(text("name", name), upcoming, runs)
+        return Answer(self._tasks._via.ask(request), _schedule, port=self._tasks._via)
 
     def reschedule(
         self,
@@ -246,26 +250,24 @@ class Schedules:
         ``UnknownSchedule``."""
         new = rule_text(rule, every=every, at=at, after=after)
         check(new, zone or "UTC", text("name", name))
-        return Answer(
-            self._tasks._via.ask("schedule_rule", name, {"rule": new, "zone": zone}), _added, port=self._tasks._via
-        )
+        return Answer(self._tasks._via.ask(ClientRequest.reschedule(name, new, zone)), _added, port=self._tasks._via)
 
     def remove(self, name: str) -> Answer[bool]:
         """Removes a schedule with its history, and returns whether it existed. Tasks that it has enqueued continue."""
-        return Answer(self._tasks._via.ask("schedule_remove", text("name", name)), bool, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.remove_schedule(text("name", name))), bool, port=self._tasks._via)
 
     def pause(self, name: str) -> Answer[bool]:
         """Pauses a schedule, and returns whether it exists. Times that pass meanwhile are skipped."""
-        return Answer(self._tasks._via.ask("schedule_pause", text("name", name)), bool, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.pause_schedule(text("name", name))), bool, port=self._tasks._via)
 
     def resume(self, name: str) -> Answer[bool]:
         """Resumes a schedule from now on, and returns whether it exists."""
-        return Answer(self._tasks._via.ask("schedule_resume", text("name", name)), bool, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.resume_schedule(text("name", name))), bool, port=self._tasks._via)
 
     def run(self, name: str) -> Answer[str]:
         """Runs a schedule's task now, regardless of its rule and of other runs, and returns the id of the task. Raises
         ``UnknownSchedule``."""
-        return Answer(self._tasks._via.ask("schedule_run", text("name", name)), str, port=self._tasks._via)
+        return Answer(self._tasks._via.ask(ClientRequest.run_schedule(text("name", name))), str, port=self._tasks._via)
 
 
 def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:

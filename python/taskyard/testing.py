@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import _codec, _identity, _loops, _port
+from . import _codec, _core, _identity, _loops, _port
 from ._worker import Embedded
 from .errors import seconds as _seconds
 from .queued_tasks import QueuedTasks
@@ -193,12 +193,11 @@ def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None,
     """
     tasks = tasks or QueuedTasks()
     port = tasks._via
-    _loops.answer_now(port.ask("flush"), 30, "the writing of what was added")
+    _loops.answer_now(port.ask(_core.ClientRequest.flush()), 30, "the writing of what was added")
     kwargs = filters.pop("kwargs", None)
     kind = _identity.kind_given(function, port.defaults.get("namespace"))
-    found = _loops.answer_now(
-        port.ask("list", None, {"states": [], "queue": None, "kind": kind, "limit": LIST_MAX}), 30, "the list of tasks"
-    )
+    added = _core.TaskFilter(kind=kind, limit=LIST_MAX)
+    found = _loops.answer_now(port.ask(_core.ClientRequest.list(added)), 30, "the list of tasks")
     return [TaskRecord(record) for record in reversed(found) if _fits(record, args, kwargs, filters)]
 
 

@@ -109,7 +109,7 @@ class Watch:
         self._ended = False
 
     def _ask(self, id: str) -> _core.Reply:
-        return self._ref._port.ask("watch", id, {"since": self.since, "seen": self._seen, "wait_ms": WAIT_MS})
+        return self._ref._port.ask(_core.ClientRequest.watch(id, self.since, self._seen, WAIT_MS))
 
     def _learn(self, found: dict[str, Any]) -> None:
         self._seen, self._ended = found["seen"], found["ended"]
@@ -140,7 +140,7 @@ class Watch:
 
     def _probe(self) -> _loops.Probe:
         port = self._ref._port
-        return _loops.Probe(_port.plain(port), lambda: port.ask("attempts", self._ref.id))
+        return _loops.Probe(_port.plain(port), lambda: port.ask(_core.ClientRequest.attempts(self._ref.id)))
 
     def _request(self) -> _request.Request | None:
         return _request.of(getattr(self._ref._port, "request", None))

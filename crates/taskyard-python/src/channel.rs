@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -16,12 +17,13 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use serde_bytes::ByteBuf;
 use taskyard_core::client::ClientRequest;
-use taskyard_server::children::frame::{self, ChildRequest, End, FromChild, Line, Note, RetryDirective, ToChild};
+use taskyard_core::task::LogLine;
+use taskyard_server::children::frame::{self, ChildRequest, End, FromChild, Note, RetryDirective, ToChild};
 
 use crate::blocked::{Signs, Unbegun, Unread};
+use crate::client_request::Request;
 use crate::draft::draft;
 use crate::message::message;
-use crate::question::question;
 use crate::reply::{Addition, Cell, Question, Reply};
 
 /// Messages to be sent at the end of this turn of the loop.
@@ -175,9 +177,8 @@ fn note_bytes(note: &Note) -> usize {
     note.context.as_ref().map_or(0, |context| context.len()) + note.lines.iter().map(line_bytes).sum::<usize>()
 }
 
-fn line_bytes(line: &Line) -> usize {
-    let further =
-        line.fields.as_ref().map_or(0, |fields| fields.len()) + line.traceback.as_ref().map_or(0, String::len);
+fn line_bytes(line: &LogLine) -> usize {
+    let further = line.fields.as_ref().map_or(0, Vec::len) + line.traceback.as_ref().map_or(0, String::len);
     100 + line.logger.len() + line.message.len() + further
 }
 
@@ -338,8 +339,8 @@ impl Channel {
                 let line = line.cast_into::<PyTuple>()?;
                 let (level, logger, message, fields, traceback): (i16, String, String, Option<String>, Option<String>) =
                     line.extract()?;
-                let fields = fields.map(|fields| ByteBuf::from(fields.into_bytes()));
-                Ok(Line { level, logger, message, fields, traceback })
+                let fields = fields.map(String::into_bytes);
+                Ok(LogLine { level, logger, message, fields, traceback })
             })
             .collect::<PyResult<Vec<_>>>()?;
         let context = context.map(|context| ByteBuf::from(context.to_vec()));
@@ -369,7 +370,7 @@ impl Channel {
         directive: &str,
         seconds: f64,
     ) -> PyResult<()> {
-        let pause = (seconds.clamp(0.0, 4e9) * 1_000.0).ceil() as u64;
+        let pause = Duration::from_millis((seconds.clamp(0.0, 4e9) * 1_000.0).ceil() as u64);
         let directive = match directive {
             "policy" => RetryDirective::Policy,
             "never" => RetryDirective::Never,
@@ -450,11 +451,10 @@ impl Channel {
     }
 
     /// Sends a query or a control operation.
-    #[pyo3(signature = (verb, id=None, filter=None))]
-    fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
-        let ask = question(py, verb, id, filter)?;
+    fn ask(&self, py: Python<'_>, request: &Request) -> PyResult<Reply> {
+        let ask = request.checked(py)?;
         let asked = ask.is_question().then(Question::new);
-        let (call, cell) = self.call(py, verb, ChildRequest::Client(ask))?;
+        let (call, cell) = self.call(py, request.name, ChildRequest::Client(ask))?;
         if let Some(asked) = &asked {
             let wire = Arc::downgrade(&self.wire);
             asked.begun(move || {

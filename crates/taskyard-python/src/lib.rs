@@ -8,8 +8,10 @@
 //! Invariants: no thread of the engine ever takes the GIL, so that a busy interpreter slows nothing down and the end of
 //! an interpreter blocks on nothing; values created before a `fork` are neither used nor dropped after it.
 
+mod arguments;
 mod blocked;
 mod channel;
+mod client_request;
 mod command;
 mod draft;
 mod enqueue;
@@ -18,9 +20,7 @@ mod guard;
 mod log;
 mod mailbox;
 mod message;
-mod question;
 mod queue;
-mod queues;
 mod reply;
 mod runtime;
 mod schedule;
@@ -36,7 +36,11 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::arguments::{DeadEdit, TaskFilter};
+    #[pymodule_export]
     use super::channel::Channel;
+    #[pymodule_export]
+    use super::client_request::Request;
     #[pymodule_export]
     use super::command::{die_with_parent, run};
     #[pymodule_export]

@@ -4,7 +4,7 @@ use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use taskyard_core::Limits;
-use taskyard_server::children::frame::{AfterFailure, Run, ToChild, Why};
+use taskyard_server::children::frame::{AfterFailure, Interrupt, Run, ToChild};
 
 /// Returns the tuple of a message; `None` if Python does not need it.
 pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py, PyTuple>>> {
@@ -66,11 +66,11 @@ fn seconds_of(after: AfterFailure) -> f64 {
     if let AfterFailure::Retry(pause) = after { pause as f64 / 1_000.0 } else { 0.0 }
 }
 
-fn word(why: Why) -> &'static str {
+fn word(why: Interrupt) -> &'static str {
     match why {
-        Why::Asked => "asked",
-        Why::Release => "release",
-        Why::Timeout => "timeout",
+        Interrupt::Asked => "asked",
+        Interrupt::Release => "release",
+        Interrupt::Timeout => "timeout",
     }
 }
 

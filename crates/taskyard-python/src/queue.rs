@@ -19,10 +19,10 @@ use taskyard_core::task::NewTask;
 use taskyard_core::{Error, Result};
 use taskyard_server::children::frame::Refusal;
 
+use crate::client_request::Request;
 use crate::draft::draft;
 use crate::guard::Guard;
 use crate::message::put_limits;
-use crate::question::question;
 use crate::reply::{Addition, Answer, Cell, Question, Reply};
 use crate::{errors, runtime, stored};
 
@@ -411,10 +411,9 @@ impl Queue {
     }
 
     /// Sends a query or a control operation.
-    #[pyo3(signature = (verb, id=None, filter=None))]
-    fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
-        let ask = question(py, verb, id, filter)?;
-        let cell = Cell::new(verb);
+    fn ask(&self, py: Python<'_>, request: &Request) -> PyResult<Reply> {
+        let ask = request.checked(py)?;
+        let cell = Cell::new(request.name);
         let asked = ask.is_question().then(Question::new);
         let reply = Reply::of(asked.clone(), cell.clone());
         self.inner()?.ask(ask, &cell, asked)?.map_err(|error| errors::raised(py, &error))?;

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use taskyard_core::client::additions::Additions;
 use taskyard_core::concurrency_slot::SlotRelease;
 use taskyard_core::store::{Claimed, Outcome, WriteReply};
@@ -49,15 +50,15 @@ use crate::TaskError;
 use crate::primitives::lock::lock;
 use crate::primitives::panics;
 
-/// Why a running attempt is to end early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a running attempt is to end early. Its names are words on the wire to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
-pub(crate) enum Interrupt {
+pub enum Interrupt {
     /// A cancel or stop was requested.
     Asked = 1,
     /// The server stops or its lease is over: the task is released and no attempt is charged.
     Release = 2,
-    /// The time limit of a blocking body has passed.
+    /// The time limit of a body that this process cannot drop has passed.
     Timeout = 3,
 }
 

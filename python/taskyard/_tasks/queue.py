@@ -10,7 +10,8 @@ from typing import Any, TypeVar, overload
 
 from .. import _codec, _loops, _port
 from .._calls import Call, id_text, not_yet
-from .._options import RetryPolicy, Unique, merge, text
+from .._core import ClientRequest
+from .._options import RetryPolicy, Unique, merge, optional_text, text
 from .._options import count as whole
 from .._options import seconds as _seconds
 from ..errors import InvalidArgument, TaskNotFound, WrongState
@@ -166,13 +167,13 @@ class TaskQueue:
         """
         port = self._tasks._via
         try:
-            record = await _loops.answer(port.ask("record", id_text(id)))
+            record = await _loops.answer(port.ask(ClientRequest.record(id_text(id))))
             context = None
             if record["attempt"]:
-                context = await _loops.answer(port.ask("context", record["id"]))
+                context = await _loops.answer(port.ask(ClientRequest.context(record["id"])))
             attempts = []
             if record["failures"] or record["lost"] or record["crashes"]:
-                attempts = await _loops.answer(port.ask("attempts", record["id"]))
+                attempts = await _loops.answer(port.ask(ClientRequest.attempts(record["id"])))
         except (TaskNotFound, InvalidArgument):
             return None
         task = looked_at(record, _context(context), port.defaults.get("namespace"))
@@ -243,7 +244,7 @@ class TaskQueue:
     async def _look_up(self, claim: Claim) -> None:
         """Sets the attributes that are only in the task's record."""
         try:
-            record = await _loops.answer(self._tasks._via.ask("record", claim.id))
+            record = await _loops.answer(self._tasks._via.ask(ClientRequest.record(claim.id)))
         except Exception as error:
             # The task runs nevertheless.
             log.warning("task %s was taken, and its record could not be read: %s", claim.id, error)
@@ -315,7 +316,7 @@ class TaskQueue:
         if claim is not None and not claim.has_ended_otherwise("requeue"):
             return await _there(claim, claim.requeue())
         # A claim that has lost its lease must not affect what happened to the task since.
-        return not (claim is not None and claim.was_lost) and await self._control("retry", id)
+        return not (claim is not None and claim.was_lost) and await self._control(ClientRequest.retry(id_text(id)))
 
     async def cancel_task(self, id: Any, reason: str | None = None) -> bool:
         """Cancels a task: at once if it is not running, else its body is interrupted, in any process.
@@ -323,11 +324,11 @@ class TaskQueue:
         Returns True if that was accepted; False if there is nothing to cancel. ``reason`` is stored:
         ``task.cancel_reason``. Raises ``OverLimit`` for a reason that is longer than a log line may be.
         """
-        return await self._control("cancel", id, None if reason is None else {"reason": text("reason", reason)})
+        return await self._control(ClientRequest.cancel(id_text(id), optional_text("reason", reason)))
 
-    async def _control(self, verb: str, id: Any, given: dict[str, Any] | None = None) -> bool:
+    async def _control(self, request: ClientRequest) -> bool:
         try:
-            await _loops.answer(self._tasks._via.ask(verb, id_text(id), given))
+            await _loops.answer(self._tasks._via.ask(request))
         except (TaskNotFound, WrongState, InvalidArgument):
             return False
         return True

@@ -13,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from .. import _codec, _loops
+from .._core import ClientRequest
 
 if TYPE_CHECKING:
     from ._loop_worker import Worker
@@ -88,7 +89,7 @@ class Parents:
     async def _ask(self, slot: int, id: str) -> None:
         worker = self._worker
         try:
-            found: Any = await _loops.answer(worker.channel.ask("parent_results", id))
+            found: Any = await _loops.answer(worker.channel.ask(ClientRequest.parent_results(id)))
         except Exception as error:
             found = error
         if worker._ended or self._known.get(slot) is not _ASKED:

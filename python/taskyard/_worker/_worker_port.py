@@ -20,5 +20,5 @@ class WorkerPort:
     def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
         return (self.channel or _port.default()).add(tasks)
 
-    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
-        return (self.channel or _port.default()).ask(verb, id, filter)
+    def ask(self, request: _core.ClientRequest) -> _core.Reply:
+        return (self.channel or _port.default()).ask(request)

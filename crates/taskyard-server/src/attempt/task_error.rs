@@ -11,6 +11,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 pub use task_failure::TaskFailure;
 use taskyard_core::Failure;
 
@@ -26,19 +27,33 @@ pub struct TaskError {
 /// Maximum length of a chain of causes, because a chain that loops back would never end.
 const CAUSES_MAX: usize = 100;
 
-/// The retry behaviour that the body requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RetryDirective {
+/// The retry behaviour that the body requests. Its names are words on the wire from a child, with pauses in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RetryDirective {
     /// Follow the task's retry policy.
     Policy,
     /// Run again after this pause, if a retry is left.
-    After(Duration),
+    After(#[serde(with = "millis")] Duration),
     /// Do not retry.
     Never,
     /// Run again later without consuming a retry.
-    Snooze(Duration),
-    /// The body noticed that it was to end.
+    Snooze(#[serde(with = "millis")] Duration),
+    /// The body was cancelled: it noticed that it was to end or, in a child, other code of the process cancelled it.
     Cancelled,
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(pause: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
 }
 
 impl TaskError {

@@ -46,7 +46,6 @@ use crate::layer::death_hooks::DeliveryResult;
 use crate::primitives::lock::lock;
 use child::{Assignment, Recall};
 use child_pool::ChildPool;
-use frame::Why;
 
 /// Maximum time for which claimed tasks wait for the first child to become ready.
 const COMING_UP: Duration = Duration::from_secs(15);
@@ -297,14 +296,5 @@ impl Executor for Arc<Children> {
         for child in pool.children.values() {
             child.kill();
         }
-    }
-}
-
-/// Maps an interrupt to its wire value.
-fn why(interrupt: Interrupt) -> Why {
-    match interrupt {
-        Interrupt::Asked => Why::Asked,
-        Interrupt::Release => Why::Release,
-        Interrupt::Timeout => Why::Timeout,
     }
 }

@@ -14,8 +14,9 @@ use std::time::Duration;
 use serde_bytes::ByteBuf;
 use serde_json::Value;
 use taskyard_core::client::ClientRequest;
+use taskyard_core::task::LogLine;
 use taskyard_server::children::ChildCommand;
-use taskyard_server::children::frame::{self, End, FromChild, Line, Note, RetryDirective, Run, ToChild, Why};
+use taskyard_server::children::frame::{self, End, FromChild, Interrupt, Note, RetryDirective, Run, ToChild};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 
@@ -81,7 +82,7 @@ fn this_is_the_child() {
 }
 
 /// Why an attempt is to end, once that is so.
-type ChildRequest = watch::Sender<Option<Why>>;
+type ChildRequest = watch::Sender<Option<Interrupt>>;
 
 /// Sends messages synchronously: a message sent before a body begins must have left the process when it dies.
 #[derive(Clone)]
@@ -226,15 +227,15 @@ async fn body(run: &Run, say: &Say) -> End {
         "exit" => std::process::exit(0),
         "raise" => raised(RetryDirective::Policy),
         "fail" => raised(RetryDirective::Never),
-        "again" if run.attempt == 1 => raised(RetryDirective::After(1)),
-        "snooze" if argument == run.attempt => raised(RetryDirective::Snooze(1)),
+        "again" if run.attempt == 1 => raised(RetryDirective::After(Duration::from_millis(1))),
+        "snooze" if argument == run.attempt => raised(RetryDirective::Snooze(Duration::from_millis(1))),
         "again" | "snooze" => result(&run.attempt.into()),
         "note" => {
-            let line = Line {
+            let line = LogLine {
                 level: 30,
                 logger: "app".into(),
                 message: "look".into(),
-                fields: Some(ByteBuf::from(b"{\"n\":1}".to_vec())),
+                fields: Some(b"{\"n\":1}".to_vec()),
                 traceback: None,
             };
             let context = Some(ByteBuf::from(b"{\"step\":2}".to_vec()));

@@ -199,7 +199,7 @@ impl ChildPool {
                     && meant(attempt)
                 {
                     attempt.interrupt(interrupt);
-                    slots.push((*slot, super::why(interrupt)));
+                    slots.push((*slot, interrupt));
                 }
             }
             if !slots.is_empty() {

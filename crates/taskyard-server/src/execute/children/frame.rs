@@ -3,6 +3,9 @@
 //! A frame is its length (u32, little endian) followed by one message in MessagePack. Attempts are identified by a
 //! slot, a number that the server assigns to one attempt in one child; tokens never leave the server. Payloads,
 //! contexts and results are the bytes that the database stores.
+//!
+//! [`Interrupt`], [`RetryDirective`] and [`LogLine`] are the types of the attempt itself. [`End`] is not the end of a body
+//! in this process: a child may also park or return a task. [`Refusal`] is an error without its type.
 
 use std::io;
 
@@ -10,8 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use taskyard_core::client::ClientRequest;
 use taskyard_core::seal::Opened;
+use taskyard_core::task::LogLine;
 use taskyard_core::{Error, Limits, TaskId};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+pub use crate::attempt::Interrupt;
+pub use crate::task_error::RetryDirective;
 
 /// Maximum length of a message (64 MiB). A longer one is not from a peer of this protocol and ends the child.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -43,7 +50,7 @@ pub enum ToChild {
     /// Run these attempts, in this order.
     Run(Vec<Run>),
     /// Interrupt these attempts, each for a reason.
-    Interrupt(Vec<(u64, Why)>),
+    Interrupt(Vec<(u64, Interrupt)>),
     /// Give these attempts back if they have not started. Each is replied to with `Started` (it has) or
     /// [`End::Recalled`].
     Recall(Vec<u64>),
@@ -157,17 +164,6 @@ pub enum AfterFailure {
     Other,
 }
 
-/// Why an attempt is to end.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub enum Why {
-    /// A cancel or stop was requested.
-    Asked,
-    /// The server stops: the task is released and no attempt is charged.
-    Release,
-    /// The time limit has passed.
-    Timeout,
-}
-
 /// Messages from a child to the server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum FromChild {
@@ -212,22 +208,7 @@ pub struct Note {
     /// The whole context, a JSON object, if it has changed.
     pub context: Option<ByteBuf>,
     /// Log lines, in order.
-    pub lines: Vec<Line>,
-}
-
-/// A log line.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub struct Line {
-    /// Level as in Python: 10 debug, 20 info, 30 warning, 40 error, 50 critical.
-    pub level: i16,
-    /// The logger's name.
-    pub logger: String,
-    /// The message.
-    pub message: String,
-    /// Structured fields, a JSON object.
-    pub fields: Option<ByteBuf>,
-    /// The traceback text.
-    pub traceback: Option<String>,
+    pub lines: Vec<LogLine>,
 }
 
 /// The end of an attempt in its child.
@@ -255,22 +236,6 @@ pub enum End {
     Parked(String),
     /// The attempt had not started and was recalled.
     Recalled,
-}
-
-/// Retry behaviour requested by a body that raised an error.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
-pub enum RetryDirective {
-    /// Follow the task's retry policy.
-    Policy,
-    /// Do not retry.
-    Never,
-    /// Retry after this many milliseconds, if a retry is left.
-    After(u64),
-    /// Run again after this many milliseconds without consuming a retry.
-    Snooze(u64),
-    /// The body was cancelled although neither the server nor the body requested it, so other code in the process did.
-    /// The task is blamed only if it ran alone.
-    Cancelled,
 }
 
 /// Appends a message as a frame.
@@ -352,7 +317,7 @@ mod tests {
                 namespace: Some("shop".into()),
             },
             ToChild::Run(vec![run]),
-            ToChild::Interrupt(vec![(7, Why::Timeout)]),
+            ToChild::Interrupt(vec![(7, Interrupt::Timeout)]),
             ToChild::Leave,
         ];
         let mut bytes = Vec::new();

@@ -1,17 +1,16 @@
 //! Handles the messages of a child.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use taskyard_core::Failure;
 use taskyard_core::context::Context;
 use taskyard_core::store::Outcome;
-use taskyard_core::task::LogLine;
 
 use super::Children;
 use super::child::{Assignment, Child, Recall};
 use super::child_pool::ChildPool;
-use super::frame::{AfterFailure, End, FromChild, Line, Note, RetryDirective, ToChild, Why};
+use super::frame::{AfterFailure, End, FromChild, Note, RetryDirective, ToChild};
 use crate::TaskError;
 use crate::attempt::parked_reason::kind_of_reason;
 use crate::attempt::task_error;
@@ -101,7 +100,7 @@ fn started(children: &Children, child: &mut Child, slot: u64) {
     let attempt = queued.begin(&children.run_context.host, None);
     if recall == Some(Recall::Asked) {
         attempt.interrupt(Interrupt::Asked);
-        child.send(ToChild::Interrupt(vec![(slot, Why::Asked)]));
+        child.send(ToChild::Interrupt(vec![(slot, Interrupt::Asked)]));
     }
     child.assignments.insert(slot, Assignment::Started { attempt, at: Instant::now(), outcome: None });
 }
@@ -110,7 +109,7 @@ fn noted(attempt: &Arc<Attempt>, note: Note) {
     let limits = attempt.host.limits();
     attempt.live(|live| {
         for line in note.lines {
-            live.push_line(stored(line));
+            live.push_line(line);
         }
         if let Some(bytes) = note.context {
             match Context::from_bytes(&bytes).and_then(|context| context.to_bytes(&limits).map(|_| context)) {
@@ -124,16 +123,6 @@ fn noted(attempt: &Arc<Attempt>, note: Note) {
         }
     });
     attempt.offer();
-}
-
-fn stored(line: Line) -> LogLine {
-    LogLine {
-        level: line.level,
-        logger: line.logger,
-        message: line.message,
-        fields: line.fields.map(serde_bytes::ByteBuf::into_vec),
-        traceback: line.traceback,
-    }
 }
 
 fn ended(children: &Arc<Children>, pool: &mut ChildPool, number: u64, ends: Vec<(u64, End)>) {
@@ -216,21 +205,19 @@ pub(super) fn resolved(
 fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
     match end {
         End::Returned(result) => resolve_outcome(attempt, attempt::End::Returned(Ok(result.into_vec()))),
-        End::Raised { directive: RetryDirective::Cancelled, .. } if attempt.interrupted().is_some() => {
-            outcome(attempt, End::Interrupted, None)
-        }
-        End::Raised { directive: RetryDirective::Cancelled, .. } if *attempt.host.stopping.borrow() => {
+        // Other code of the child cancelled the body. The task is blamed only if it ran alone.
+        End::Raised { directive: RetryDirective::Cancelled, .. }
+            if attempt.interrupted().is_none() && *attempt.host.stopping.borrow() =>
+        {
             Outcome::CutShort
         }
-        End::Raised { directive: RetryDirective::Cancelled, .. } if !attempt.claimed.alone => Outcome::Beside,
+        End::Raised { directive: RetryDirective::Cancelled, .. }
+            if attempt.interrupted().is_none() && !attempt.claimed.alone =>
+        {
+            Outcome::Beside
+        }
         End::Raised { error_type, also, message, traceback, directive } => {
             let failure = Failure { error_type, message, traceback };
-            let directive = match directive {
-                RetryDirective::Policy | RetryDirective::Cancelled => task_error::RetryDirective::Policy,
-                RetryDirective::Never => task_error::RetryDirective::Never,
-                RetryDirective::After(pause) => task_error::RetryDirective::After(Duration::from_millis(pause)),
-                RetryDirective::Snooze(pause) => task_error::RetryDirective::Snooze(Duration::from_millis(pause)),
-            };
             let error = TaskError::of(failure).being_also(also).with_directive(directive);
             resolve_outcome(attempt, attempt::End::Returned(Err(error)))
         }

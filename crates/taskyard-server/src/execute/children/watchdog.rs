@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use taskyard_core::store::Outcome;
 
 use super::child::{Assignment, Child, Recall};
-use super::frame::{ToChild, Why};
+use super::frame::ToChild;
 use super::{ChildCommand, Children};
 use crate::ServerConfig;
 use crate::attempt::{Attempt, End, Interrupt, resolve_outcome};
@@ -103,7 +103,7 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
         let over = attempt.claimed.timeout.is_some_and(|timeout| now.saturating_duration_since(*at) >= timeout);
         if over && attempt.interrupted().is_none() {
             attempt.interrupt(Interrupt::Timeout);
-            late.push((*slot, Why::Timeout));
+            late.push((*slot, Interrupt::Timeout));
         }
         let asked_for = attempt.interrupted_at().map(|at| now.saturating_duration_since(at));
         if config.on_demand {
