@@ -18,7 +18,7 @@ use taskyard_core::{Error, Limits, TaskId};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 pub use crate::attempt::Interrupt;
-pub use crate::task_error::RetryDirective;
+pub use crate::attempt::task_error::RetryDirective;
 
 /// Maximum length of a message (64 MiB). A longer one is not from a peer of this protocol and ends the child.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;

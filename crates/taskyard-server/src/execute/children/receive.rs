@@ -13,7 +13,6 @@ use super::child_pool::ChildPool;
 use super::frame::{AfterFailure, End, FromChild, Note, RetryDirective, ToChild};
 use crate::TaskError;
 use crate::attempt::parked_reason::kind_of_reason;
-use crate::attempt::task_error;
 use crate::attempt::{self, Attempt, Interrupt, resolve_outcome};
 use crate::primitives::lock::lock;
 
