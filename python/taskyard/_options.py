@@ -42,7 +42,9 @@ class RetryPolicy:
     task.
 
     ``on`` are exception classes (or their names) that are retried (default: all), ``never`` those that are not, each
-    with its subclasses; for an exception that both match, the closer class decides::
+    with its subclasses; for an exception that both match, the closer class decides.
+
+    Example::
 
         @task(retry=RetryPolicy(max_retries=5, backoff=10, never=(ValueError,)))
         async def charge(order_id: int) -> None: ...
@@ -75,9 +77,15 @@ class Unique:
     """Allows at most one task at a time with this key. Adding a second one returns a reference to the existing task.
 
     ``hold`` says how long the key is held: ``"until_finished"`` (default), ``"until_started"``, or a time from the
-    addition on (seconds or timedelta)::
+    addition on (seconds or timedelta).
 
-        tasks.add_task(sync_user, 7, unique=Unique("user:7", hold=60))
+    Example::
+
+        unique = Unique("welcome:ada", hold=60)
+        first = tasks.add_task(send_welcome, "ada@example.org", unique=unique)
+        second = tasks.add_task(send_welcome, "ada@example.org", unique=unique)
+        assert await second.get_task_id() == await first.get_task_id()
+        assert second.existing
     """
 
     key: str

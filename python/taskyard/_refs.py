@@ -156,7 +156,9 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         """Returns the id once the task is durable.
 
         Raises the error that prevented it from being stored: ``QueueUnavailable`` if the database does not answer in
-        time, or what the engine refused (``OverLimit``, ``UnknownParent``, ``InvalidArgument`` and such)::
+        time, or what the engine refused (``OverLimit``, ``UnknownParent``, ``InvalidArgument`` and such).
+
+        Example::
 
             id = await tasks.add_task(send_welcome, "ada@example.org").get_task_id()
         """
@@ -292,27 +294,50 @@ class QueuedTaskRef(Reference, Generic[R_co]):
     @awaited
     def record(self) -> Answer[TaskRecord]:
         """Returns everything that is stored of the task, as a :class:`taskyard.records.TaskRecord`: a dict of plain
-        values whose fields are attributes, too. Raises ``TaskNotFound`` if it was removed."""
+        values whose fields are attributes, too. Raises ``TaskNotFound`` if it was removed.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org", tags=["welcome"])
+            record = await ref.record()
+            assert (record.queue, record.tags) == ("default", ["welcome"])
+        """
         return self._question("record()", _core.ClientRequest.record, TaskRecord)
 
     @awaited
     def get_state(self) -> Answer[QueuedTaskState]:
-        """Returns the state, a string enum (``"done"`` and such). Raises ``TaskNotFound`` if the task was removed."""
+        """Returns the state, a string enum (``"done"`` and such). Raises ``TaskNotFound`` if the task was removed.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org", delay=60)
+            assert await ref.get_state() == "waiting"
+        """
         return self._question("get_state()", _core.ClientRequest.record, lambda found: QueuedTaskState(found["state"]))
 
     @awaited
     def get_context(self) -> Answer[dict[str, Any]]:
-        """Returns the context as a dict, also while the task runs. Raises ``TaskNotFound`` if the task was removed."""
+        """Returns the context as a dict, also while the task runs. Raises ``TaskNotFound`` if the task was removed.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org", context={"tenant": 7})
+            assert await ref.get_context() == {"tenant": 7}
+        """
         return self._question("get_context()", _core.ClientRequest.context, _context)
 
     @awaited
     def get_progress(self) -> Answer[Progress | None]:
         """Returns the progress that the task last recorded, or None if it recorded none.
 
-        The progress is a :class:`taskyard.Progress`::
+        The progress is a :class:`taskyard.Progress`.
 
-            progress = await ref.get_progress()
-            print(progress.percentage if progress else 0)
+        Example::
+
+            ref = tasks.add_task(import_rows, 200)  # counts the rows
+            assert await ref.get_progress() is None
+            await tasks.drain()
+            assert (await ref.get_progress()).percentage == 100.0
         """
         return self._question(
             "get_progress()", _core.ClientRequest.context, lambda found: _progress.of_entry(_context(found).get(PLACE))
@@ -323,18 +348,39 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
         The iteration ends with the task. ``since`` is the ``seq`` of the last known event; no later state change is
         missed.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            await tasks.drain()
+            types = [event.type async for event in ref.watch()]
+            assert types == ["snapshot", "completed"]
         """
         return Watch(self, since)
 
     @awaited
     def get_logs(self) -> Answer[list[LogLine]]:
         """Returns the log lines, oldest first, as dicts with ``level``, ``logger``, ``message``, ``fields``,
-        ``traceback``, ``created_at``, which are attributes, too (:class:`taskyard.records.LogLine`)."""
+        ``traceback``, ``created_at``, which are attributes, too (:class:`taskyard.records.LogLine`).
+
+        Example::
+
+            ref = tasks.add_task(import_rows, 200)  # logs a line
+            await tasks.drain()
+            assert [line.message for line in await ref.get_logs()] == ["200 rows"]
+        """
         return self._question("get_logs()", _core.ClientRequest.logs, lambda found: [LogLine(line) for line in found])
 
     @awaited
     def get_attempts(self) -> Answer[list[Attempt]]:
-        """Returns the attempts, oldest first, each with its outcome and error (:class:`taskyard.records.Attempt`)."""
+        """Returns the attempts, oldest first, each with its outcome and error (:class:`taskyard.records.Attempt`).
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            await tasks.drain()
+            assert [attempt.outcome for attempt in await ref.get_attempts()] == ["done"]
+        """
         return self._question("get_attempts()", _core.ClientRequest.attempts, lambda found: [Attempt(one) for one in found])
 
     @awaited
@@ -345,6 +391,13 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         being stored, and ``WaitTimeout``, which does not end the task. A task that waits for another one leaves its
         slot in its worker to others meanwhile. A task that was added with ``connection=`` can be waited for before the
         commit; ``TaskNotFound`` means that it was rolled back.
+
+        Example::
+
+            ref = tasks.add_task(divide, 6, 0, max_retries=0)
+            await tasks.drain()
+            outcome = await ref.outcome(timeout=10)
+            assert not outcome.ok and outcome.state == "failed"
         """
         bound = optional_seconds("timeout", timeout)
 
@@ -377,6 +430,16 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         Raises ``TaskFailed`` with the original error's type name, message and traceback, ``ParentTaskFailed`` if an
         ancestor failed, ``TaskCancelled`` (an ``asyncio.CancelledError``), ``TaskStopped``, and ``WaitTimeout``, which
         does not end the task.
+
+        Example::
+
+            good, bad = tasks.add_tasks([tasks.call(divide, 6, n, max_retries=0) for n in (3, 0)])
+            await tasks.drain()
+            assert await good.wait(timeout=10) == 2
+            try:
+                await bad
+            except TaskFailed as error:
+                print(error)  # ZeroDivisionError: division by zero
         """
         timeout = optional_seconds("timeout", timeout)
 
@@ -450,21 +513,52 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         Carried out after the task's own addition, whether the answer is awaited or not. ``reason`` is stored in its
         record (``cancel_reason``) until it is retried. The answer raises ``OverLimit`` for a reason that is longer than
         a log line may be.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            assert await ref.cancel("the account was deleted") == "cancelled"
+            assert (await ref.record()).cancel_reason == "the account was deleted"
         """
         reason = optional_text("reason", reason)
         return self._control(lambda id: _core.ClientRequest.cancel(id, reason))
 
     def stop(self) -> Control:
-        """Stops the running task; it can be retried. The answer raises ``WrongState`` for one that is not running."""
+        """Stops the running task; it can be retried. The answer raises ``WrongState`` for one that is not running.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            try:
+                await ref.stop()
+            except WrongState:
+                await ref.cancel()  # it does not run yet
+        """
         return self._control(_core.ClientRequest.stop)
 
     def retry(self) -> Control:
-        """Runs a failed, cancelled or stopped task again, with the same row and id."""
+        """Runs a failed, cancelled or stopped task again, with the same row and id.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            await ref.cancel()
+            await ref.retry()
+            await tasks.drain()
+            assert await ref == "sent to ada@example.org"
+        """
         return self._control(_core.ClientRequest.retry)
 
     def set_priority(self, priority: int) -> Control:
         """Changes the priority of a task that is waiting or enqueued: higher ones run first, negative ones are allowed.
-        Its position in the queue follows at once. The answer raises ``WrongState`` for a task that has started."""
+        Its position in the queue follows at once. The answer raises ``WrongState`` for a task that has started.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            await ref.set_priority(10)
+            assert (await ref.record()).priority == 10
+        """
         number = priority_number(priority)
         return self._control(lambda id: _core.ClientRequest.set_priority(id, number))
 

@@ -28,11 +28,33 @@ class Task(Declared):
 
     def using(self, **options: Any) -> Task:
         """Returns the same function with further options for its tasks. Raises ``InvalidArgument`` for an unknown
-        option."""
+        option.
+
+        Example::
+
+            @task(queue="mail")
+            async def remind(to: str) -> str:
+                return f"reminded {to}"
+
+            ref = remind.using(priority=10).enqueue("ada@example.org")
+            record = await ref.record()
+            assert (record.queue, record.priority) == ("mail", 10)
+        """
         return Task(unwrap(self), merge(self.options, _checked(options)))
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Any:
-        """Adds a task to the process's queue and returns its reference at once. Raises as ``QueuedTasks.add_task``."""
+        """Adds a task to the process's queue and returns its reference at once. Raises as ``QueuedTasks.add_task``.
+
+        Example::
+
+            @task(max_retries=0)
+            async def double(number: int) -> int:
+                return number * 2
+
+            ref = double.enqueue(21)
+            await tasks.drain()
+            assert await ref == 42
+        """
         from .dependencies import get_service
         from .queued_tasks import QueuedTasks
 
@@ -50,7 +72,9 @@ def task(function: Any = None, /, **options: Any) -> Any:
 
     Functions can be queued without the decorator; a declared one may run in every process that has imported its module.
     Options are those of ``QueuedTasks.add_task``. Raises ``InvalidArgument`` for an unknown option, and
-    ``FunctionRefused`` for an object that is not callable::
+    ``FunctionRefused`` for an object that is not callable.
+
+    Example::
 
         @task(queue="mail", max_retries=5, timeout=30)
         async def send_welcome(to: str) -> str:

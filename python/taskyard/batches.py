@@ -22,9 +22,11 @@ from .queued_task import save_context
 
 def id_ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     """Returns the ranges ``(first, stop)`` of ``size`` ids from ``start`` up to and not including ``stop``. The last
-    one may be shorter. Raises ``InvalidArgument`` for a size below 1::
+    one may be shorter. Raises ``InvalidArgument`` for a size below 1.
 
-        list(id_ranges(0, 25, 10))  # [(0, 10), (10, 20), (20, 25)]
+    Example::
+
+        assert list(id_ranges(0, 25, 10)) == [(0, 10), (10, 20), (20, 25)]
     """
     count("size", size, 1)
     return ((first, min(first + size, stop)) for first in range(start, stop, size))
@@ -38,6 +40,18 @@ class Cursor:
     Work since the last saved position is repeated by the next attempt: make it idempotent, or write it in one
     transaction with a record that it is done. Raises ``InvalidArgument`` for a name that is empty, contains a dot or
     begins with ``$``.
+
+    Example::
+
+        async def import_all() -> int:
+            cursor = Cursor("rows")
+            async for first, stop in cursor.ranges(0, 25, 10):
+                print(f"rows {first} to {stop - 1}")
+            return cursor.position
+
+        ref = tasks.add_task(import_all)
+        await tasks.drain()
+        assert await ref == 25
     """
 
     def __init__(self, name: str) -> None:

@@ -46,7 +46,16 @@ class Dead:
         self._tasks = tasks
 
     def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[TaskRecord]]:
-        """Returns the records, newest first. ``limit`` is their maximum number (default 50, at most 10,000)."""
+        """Returns the records, newest first. ``limit`` is their maximum number (default 50, at most 10,000).
+
+        Example::
+
+            tasks.add_task(divide, 6, 0, max_retries=0)
+            await tasks.drain()
+            dead = await tasks.dead.list(error=ZeroDivisionError, limit=10)
+            assert [record.state for record in dead] == ["failed"]
+            assert await tasks.dead.count(function=divide) == 1
+        """
         reply = self._tasks._via.ask(ClientRequest.list_dead(self._filter(filters, limit)))
         return Answer(reply, lambda found: [TaskRecord(each) for each in found], port=self._tasks._via)
 
@@ -56,7 +65,15 @@ class Dead:
 
     def show(self, id: Any) -> Answer[DeadLetter]:
         """Returns ``{"task": record with its arguments, "attempts": all attempts, oldest first}``. Raises
-        ``TaskNotFound``."""
+        ``TaskNotFound``.
+
+        Example::
+
+            ref = tasks.add_task(divide, 6, 0, max_retries=0)
+            await tasks.drain()
+            letter = await tasks.dead.show(ref.id)
+            assert [attempt.outcome for attempt in letter.attempts] == ["failed"]
+        """
         return Answer(self._tasks._via.ask(ClientRequest.show_dead(_id(id))), DeadLetter, port=self._tasks._via)
 
     def edit(
@@ -74,6 +91,15 @@ class Dead:
         The call raises for values that can never be stored. The answer raises ``WrongState``, ``EditedMeanwhile``, and
         ``InvalidArgument`` for arguments that are signed, which can only be retried unchanged. Without a change, raises
         ``TypeError``.
+
+        Example::
+
+            ref = tasks.add_task(divide, 6, 0, max_retries=0)
+            await tasks.drain()
+            await tasks.dead.edit(ref.id, args=[6, 3])
+            await ref.retry()
+            await tasks.drain()
+            assert await ref == 2
         """
         edit = self._edit(args, kwargs, queue, priority, max_retries)
         if edit.is_empty():
@@ -94,7 +120,9 @@ class Dead:
 
         With ``id``, this one, which may be edited at the same time; else all that match the filters, in bounded
         batches. Raises as :meth:`edit`, and ``UniqueKeyHeld`` if another task holds the unique key; with filters, such
-        tasks are left out::
+        tasks are left out.
+
+        Example::
 
             await tasks.dead.retry(queue="mail", error=ConnectionError)
         """
@@ -110,7 +138,14 @@ class Dead:
         return Answer(self._tasks._via.ask(ClientRequest.retry_dead(_id(id), edit)), lambda _: 1, port=self._tasks._via)
 
     def purge(self, **filters: Any) -> Answer[int]:
-        """Deletes all dead letters that match the filters (without a filter: all of them), and returns their number."""
+        """Deletes all dead letters that match the filters (without a filter: all of them), and returns their number.
+
+        Example::
+
+            tasks.add_task(divide, 6, 0, max_retries=0)
+            await tasks.drain()
+            assert await tasks.dead.purge(message="division") == 1
+        """
         return Answer(self._tasks._via.ask(ClientRequest.purge_dead(self._filter(filters))), int, port=self._tasks._via)
 
     def _filter(self, filters: dict[str, Any], limit: int = 0) -> TaskFilter:

@@ -333,9 +333,17 @@ _seconds = seconds
 
 class Retry(Exception):
     """Raised in a task: this attempt failed; run it again after ``after`` (seconds or timedelta; default: by the retry
-    policy) if a retry is left::
+    policy) if a retry is left.
 
-        raise Retry("rate limited", after=60)
+    Example::
+
+        def fetch(page: int) -> str:
+            raise Retry("too many requests", after=60)
+
+        ref = tasks.add_task(fetch, 7)
+        await tasks.drain()
+        record = await ref.record()
+        assert (record.state, record.failures) == ("waiting", 1)
     """
 
     def __init__(self, message: str = "", *, after: float | dt.timedelta | None = None) -> None:
@@ -344,12 +352,34 @@ class Retry(Exception):
 
 
 class Fail(Exception):
-    """Raised in a task: the task has failed for good, even if retries are left: ``raise Fail("no such user")``."""
+    """Raised in a task: the task has failed for good, even if retries are left: ``raise Fail("no such user")``.
+
+    Example::
+
+        def find(user: int) -> int:
+            raise Fail("no such user")
+
+        ref = tasks.add_task(find, 7, max_retries=5)
+        await tasks.drain()
+        record = await ref.record()
+        assert (record.state, record.attempt) == ("failed", 1)
+    """
 
 
 class Snooze(Exception):
     """Raised in a task: run it again after this time (seconds or timedelta), without charging a retry: ``raise
-    Snooze(300)``."""
+    Snooze(300)``.
+
+    Example::
+
+        def export() -> None:
+            raise Snooze(300)  # the other system is not ready
+
+        ref = tasks.add_task(export)
+        await tasks.drain()
+        record = await ref.record()
+        assert (record.state, record.failures) == ("waiting", 0)
+    """
 
     def __init__(self, seconds: float | dt.timedelta) -> None:
         self.seconds = _seconds("Snooze(...)", seconds, PAUSE_MAX)

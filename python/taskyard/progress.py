@@ -63,11 +63,21 @@ class ProgressTracker:
 
     All methods may be called from any thread and cost well under a microsecond. The values of a task's tracker are
     stored about ten times a second at most, and the last ones before the task's end. Amounts are ints or floats from 0
-    up: anything else raises ``TypeError``, and a negative, infinite or undefined number ``ValueError``::
+    up: anything else raises ``TypeError``, and a negative, infinite or undefined number ``ValueError``.
 
-        progress = ProgressTracker.of_task()
-        progress.set_total(len(rows))
-        progress.advance()
+    Example::
+
+        def import_all(rows: list[str]) -> None:
+            progress = ProgressTracker.of_task()
+            progress.set_total(len(rows))
+            for row in rows:
+                progress.set_message(row)
+                progress.advance()
+
+        ref = tasks.add_task(import_all, ["one", "two"])
+        await tasks.drain()
+        progress = await ref.get_progress()
+        assert (progress.total, progress.message) == (2, "two")
     """
 
     __slots__ = (

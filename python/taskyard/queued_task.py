@@ -59,6 +59,17 @@ def get_current_task() -> Running:
     """Returns the running task: ``id``, ``attempt``, ``name``, ``queue``, ``context`` (a dict), ``idempotency_key``.
 
     Raises ``NotInTask`` outside of a task.
+
+    Example::
+
+        async def pay(cents: int) -> str:
+            task = get_current_task()
+            # The payment provider ignores a second request with the same key.
+            return f"POST /payments amount={cents} key={task.idempotency_key}"
+
+        ref = tasks.add_task(pay, 500)
+        await tasks.drain()
+        assert (await ref).endswith(ref.id)
     """
     return _running.require()
 
@@ -69,15 +80,35 @@ def set_context(path: str, value: Any, auto_commit: bool = True) -> None:
     The context is stored soon, in the order of the calls, and at the latest with the task's end; with
     ``auto_commit=False`` only with the next committing call, :func:`save_context`, or the end. Raises
     ``NotSerializable`` or ``OverLimit`` for a value that cannot be stored, and ``InvalidArgument`` for an invalid
-    path::
+    path.
 
-        set_context("progress.total", 10)
+    Example::
+
+        async def import_file() -> None:
+            set_context("rows.read", 200)
+            set_context("rows.last", "ada@example.org")
+
+        ref = tasks.add_task(import_file)
+        await tasks.drain()
+        assert await ref.get_context() == {"rows": {"read": 200, "last": "ada@example.org"}}
     """
     _running.require().set(path, value, auto_commit)
 
 
 def get_context(path: str, default: Any = None) -> Any:
-    """Returns the value at a dotted path of the running task's context, or ``default`` if there is none."""
+    """Returns the value at a dotted path of the running task's context, or ``default`` if there is none.
+
+    Example::
+
+        async def import_file() -> int:
+            set_context("rows.read", 200)
+            return get_context("rows.read", 0)
+
+        ref = tasks.add_task(import_file)
+        await tasks.drain()
+        assert await ref == 200
+        assert await ref.get_context() == {"rows": {"read": 200}}
+    """
     return _running.require().get(path, default)
 
 
@@ -100,7 +131,18 @@ def clear_context(auto_commit: bool = True) -> None:
 
 def save_context() -> _Waiter:
     """Stores the context now. ``await save_context()`` returns when it is durable; in a sync task the call itself
-    waits."""
+    waits.
+
+    Example::
+
+        async def import_file() -> None:
+            set_context("file", "rows-7.csv")
+            await save_context()  # the next attempt reads it, even if this process is killed now
+
+        ref = tasks.add_task(import_file)
+        await tasks.drain()
+        assert await ref.get_context() == {"file": "rows-7.csv"}
+    """
     running = _running.require()
     running.require_worker()
     worker = running.worker
@@ -164,7 +206,21 @@ def is_cancelled() -> bool:
 
 
 def check_cancelled() -> None:
-    """Raises ``TaskCancelled`` if the running task was interrupted; for sync functions with long loops."""
+    """Raises ``TaskCancelled`` if the running task was interrupted; for sync functions with long loops.
+
+    Example::
+
+        def sum_rows(rows: list[int]) -> int:
+            total = 0
+            for row in rows:
+                check_cancelled()
+                total += row
+            return total
+
+        ref = tasks.add_task(sum_rows, [1, 2, 3])
+        await tasks.drain()
+        assert await ref == 6
+    """
     _running.require().check_cancelled()
 
 
@@ -173,6 +229,16 @@ def get_parent_results() -> Any:
 
     ``await get_parent_results()`` in async code; in a sync function the call itself returns the list. The entry of a
     parent that failed (with ``on_parent_failure="run"``) is the ``TaskFailed`` that awaiting it would raise.
+
+    Example::
+
+        async def sum_of_parents() -> int:
+            return sum(await get_parent_results())
+
+        parents = [tasks.add_task(add, 1, 2), tasks.add_task(add, 3, 4)]
+        ref = tasks.add_task(sum_of_parents, parents=parents)
+        await tasks.drain()
+        assert await ref == 10
     """
     running = _running.require()
     running.require_worker()
@@ -209,6 +275,17 @@ def getLogger(name: str | None = None) -> logging.Logger:
 
     ``name`` defaults to ``queued_task``. The level is INFO unless the logger or the application's configuration sets
     another one.
+
+    Example::
+
+        log = getLogger(__name__)
+
+        async def import_file() -> None:
+            log.info("read %d rows", 200)
+
+        ref = tasks.add_task(import_file)
+        await tasks.drain()
+        assert [line.message for line in await ref.get_logs()] == ["read 200 rows"]
     """
     logger = logging.getLogger(name or "queued_task")
     if _running.HANDLER not in logger.handlers:

@@ -98,6 +98,12 @@ class QueuedTasks(metaclass=_Meta):
     ``Annotated[QueuedTasks, Depends()]``. No response is sent before the request's additions are durable; if they cannot be
     stored, the response is a 503. Where nothing would make the response wait, adding raises ``InvalidArgument`` (see
     ``taskyard.fastapi.FlushMiddleware``). ``tasks.nowait`` opts out.
+
+    Example::
+
+        with QueuedTasks(database="queue.db") as own:
+            id = own.add_task(send_welcome, "ada@example.org").id
+        assert id
     """
 
     #: Whether an application has its lifespan.
@@ -176,7 +182,14 @@ class QueuedTasks(metaclass=_Meta):
     def using(self, **options: Any) -> QueuedTasks:
         """Returns a handle of this queue with options for its additions: ``tasks.using(delay=60).add_task(f, x)``. All
         keywords of its ``add_task`` belong to the function, also those with the names of options. Raises
-        ``InvalidArgument`` for an unknown option."""
+        ``InvalidArgument`` for an unknown option.
+
+        Example::
+
+            ref = tasks.using(queue="mail", priority=5).add_task(send_welcome, "ada@example.org")
+            record = await ref.record()
+            assert (record.queue, record.priority) == ("mail", 5)
+        """
         check_names(options)
         return self._like(_defaults=merge(self._defaults, options), _has_using=True)
 
@@ -242,7 +255,9 @@ class QueuedTasks(metaclass=_Meta):
         - ``runtime``: ``"python"`` or ``"rust"``, for a function that is given by its name
         - ``connection``: adds the task in the transaction of this connection or session (see ``bind``)
 
-        Times are seconds or timedeltas::
+        Times are seconds or timedeltas.
+
+        Example::
 
             ref = tasks.add_task(send_welcome, "ada@example.org", queue="mail", delay=60)
             id = await ref.get_task_id()  # stored; raises the errors of the database
@@ -270,7 +285,16 @@ class QueuedTasks(metaclass=_Meta):
 
     def add_tasks(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
         """Adds all of these or none, in one write; each is ``tasks.call(f, ...)`` or ``(f, arg, ...)``. Raises as
-        ``add_task``."""
+        ``add_task``.
+
+        Example::
+
+            first = tasks.call(send_welcome, "ada@example.org")
+            second = tasks.call(send_welcome, "grace@example.org", parent=first)
+            refs = tasks.add_tasks([first, second])
+            await tasks.drain()
+            assert [await ref for ref in refs] == ["sent to ada@example.org", "sent to grace@example.org"]
+        """
         made: list[Call] = []
         ids: set[str] = set()
         for given in calls:
@@ -287,15 +311,36 @@ class QueuedTasks(metaclass=_Meta):
     def add_group(self, calls: Iterable[Any], then: Any) -> Group[Any]:
         """Adds all of these tasks and ``then``, or none. ``then`` runs once, when all of them have ended, however they
         ended. Its first argument is the list of their results, with a ``TaskFailed`` for one that has none. Calls and
-        ``then`` are ``tasks.call(f, ...)``, ``(f, argument, ...)`` or a function without further arguments."""
+        ``then`` are ``tasks.call(f, ...)``, ``(f, argument, ...)`` or a function without further arguments.
+
+        Example::
+
+            group = tasks.add_group([(add, 1, 2), (add, 3, 4)], then=total)
+            await tasks.drain()
+            assert await group.then == 10
+        """
         return _graphs.add_before(self, calls, then, "run", "add_group")
 
     def add_fan_in(self, calls: Iterable[Any], then: Any) -> Group[Any]:
-        """Like :meth:`add_group`, but ``then`` runs only if all are done, and fails with the first that fails for good."""
+        """Like :meth:`add_group`, but ``then`` runs only if all are done, and fails with the first that fails for good.
+
+        Example::
+
+            group = tasks.add_fan_in([(add, 1, 2), (add, 3, 4)], then=total)
+            await tasks.drain()
+            assert await group.then == 10
+        """
         return _graphs.add_before(self, calls, then, None, "add_fan_in")
 
     def add_chain(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
-        """Adds all of these tasks or none. The first argument of each is the result of the one before it."""
+        """Adds all of these tasks or none. The first argument of each is the result of the one before it.
+
+        Example::
+
+            first, second = tasks.add_chain([(add, 1, 2), (add, 10)])
+            await tasks.drain()
+            assert await second == 13
+        """
         return _graphs.add_chain(self, calls)
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
@@ -327,7 +372,13 @@ class QueuedTasks(metaclass=_Meta):
     # --------------------------------------------------------------------------------------------------- reading
 
     def get(self, id: Any) -> QueuedTaskRef[Any]:
-        """Returns a reference to a task by its id. Its methods raise ``TaskNotFound`` if there is no such task."""
+        """Returns a reference to a task by its id. Its methods raise ``TaskNotFound`` if there is no such task.
+
+        Example::
+
+            id = await tasks.add_task(send_welcome, "ada@example.org").get_task_id()
+            assert await tasks.get(id).get_state() == "enqueued"
+        """
         return QueuedTaskRef(self._via, id_text(id))
 
     def watch(self, id: Any, since: int | None = None) -> Watch:
@@ -344,7 +395,15 @@ class QueuedTasks(metaclass=_Meta):
         limit: int = 50,
     ) -> Answer[builtins.list[TaskRecord]]:
         """Returns the records of tasks, newest first, at most ``limit`` (default 50, maximum 10,000). Awaited or, without an
-        event loop, waited for with ``.result()``."""
+        event loop, waited for with ``.result()``.
+
+        Example::
+
+            tasks.add_task(send_welcome, "ada@example.org", queue="mail")
+            await tasks.flush()
+            records = await tasks.list(queue="mail", states=["waiting", "enqueued"], limit=10)
+            assert [record.state for record in records] == ["enqueued"]
+        """
         filter = task_filter(
             self._via.defaults.get("namespace"), states=states, queue=queue, function=function, limit=limit
         )
@@ -353,7 +412,14 @@ class QueuedTasks(metaclass=_Meta):
 
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
         """Waits until everything added before is written: ``await tasks.flush()``. Without an event loop the call itself
-        blocks. ``timeout`` is in seconds, or a timedelta (default: no limit)."""
+        blocks. ``timeout`` is in seconds, or a timedelta (default: no limit).
+
+        Example::
+
+            for name in ("ada", "grace"):
+                tasks.add_task(send_welcome, f"{name}@example.org")
+            await tasks.flush(timeout=10)  # both are stored
+        """
         timeout = optional_seconds("timeout", timeout)
         flushing = _Flush(self, timeout)
         if not _loops.is_in_loop():

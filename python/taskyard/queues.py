@@ -81,7 +81,15 @@ class Queues:
         self._tasks = tasks
 
     def list(self) -> Answer[list[Queue]]:
-        """Returns all queues that are configured or have open tasks, by name."""
+        """Returns all queues that are configured or have open tasks, by name.
+
+        Example::
+
+            tasks.add_task(send_welcome, "ada@example.org", queue="mail")
+            await tasks.flush()
+            mail = (await tasks.queues.list())[0]
+            assert (mail.name, mail.enqueued, mail.paused) == ("mail", 1, False)
+        """
         return Answer(
             self._tasks._via.ask(ClientRequest.list_queues()),
             lambda found: [Queue(**one) for one in found],
@@ -89,7 +97,16 @@ class Queues:
         )
 
     def pause(self, name: str) -> Answer[None]:
-        """Pauses a queue: running tasks continue, and no other task of it starts on any server."""
+        """Pauses a queue: running tasks continue, and no other task of it starts on any server.
+
+        Example::
+
+            tasks.add_task(send_welcome, "ada@example.org", queue="mail")
+            await tasks.queues.pause("mail")
+            assert [queue.paused for queue in await tasks.queues.list()] == [True]
+            await tasks.queues.resume("mail")
+            assert await tasks.drain() == 1
+        """
         return self._set(ClientRequest.pause_queue(text("name", name)))
 
     def resume(self, name: str) -> Answer[None]:
@@ -97,7 +114,13 @@ class Queues:
         return self._set(ClientRequest.resume_queue(text("name", name)))
 
     def limit(self, name: str, running_max: int | None) -> Answer[None]:
-        """Sets the maximum number of a queue's tasks that run at once, over all servers; None removes the limit."""
+        """Sets the maximum number of a queue's tasks that run at once, over all servers; None removes the limit.
+
+        Example::
+
+            await tasks.queues.limit("reports", 2)
+            assert (await tasks.queues.list())[0].running_max == 2
+        """
         most = None if running_max is None else count("running_max", running_max, 1)
         return self._set(ClientRequest.limit_queue(text("name", name), most))
 
@@ -107,12 +130,23 @@ class Queues:
 
         Up to that many start at once, and another one whenever its share of the time has passed. Setting the current
         rate again changes nothing.
+
+        Example::
+
+            await tasks.queues.rate("mail", "100/m")
+            assert (await tasks.queues.list())[0].rate == "100/m"
         """
         return self._set(ClientRequest.rate_queue(text("name", name), optional_text("rate", rate)))
 
     def ageing(self, name: str, every: float | dt.timedelta | None) -> Answer[None]:
         """Raises the priority of a task by one each time that it has been runnable for ``every`` (seconds or
-        timedelta), so that no task is starved; None disables that. A task's record keeps its original priority."""
+        timedelta), so that no task is starved; None disables that. A task's record keeps its original priority.
+
+        Example::
+
+            await tasks.queues.ageing("reports", every=600)
+            assert (await tasks.queues.list())[0].ageing_seconds == 600
+        """
         return self._set(ClientRequest.age_queue(text("name", name), optional_seconds("every", every)))
 
     def drain(self, name: str, timeout: float | dt.timedelta | None = None) -> Answer[bool]:
@@ -120,6 +154,11 @@ class Queues:
         (seconds or timedelta; default: no limit); the queue stays paused either way.
 
         Raises ``UnknownQueue``. A task that drains its own queue waits for itself.
+
+        Example::
+
+            await tasks.add_task(send_welcome, "ada@example.org", queue="mail").get_task_id()
+            assert await tasks.queues.drain("mail", timeout=30)  # none was running
         """
         port = self._tasks._via
         probe = Probe(_port.plain(port), lambda: port.ask(ClientRequest.list_queues()))
@@ -139,6 +178,12 @@ class Queues:
 
         Without ``name``, tasks of all queues; with ``before`` (an aware datetime), those that ended before it.
         ``states`` defaults to ``done`` and ``cancelled``. A parent is deleted only once its children are final.
+
+        Example::
+
+            tasks.add_task(send_welcome, "ada@example.org", queue="mail")
+            await tasks.drain()
+            assert await tasks.queues.purge("mail") == 1
         """
         namespace = self._tasks._via.defaults.get("namespace")
         filter = task_filter(namespace, queue=name, states=states, function=function, tag=tag, before=before)

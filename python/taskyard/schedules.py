@@ -133,9 +133,13 @@ def next_times(
     """Returns the next ``count`` times of a rule after an instant (an aware datetime; default: now). ``H`` is drawn
     from ``name``.
 
-    Raises as :func:`check`::
+    Raises as :func:`check`.
 
-        next_times("0 3 * * *", 2, zone="Europe/Berlin")
+    Example::
+
+        new_year = dt.datetime(2030, 1, 1, tzinfo=dt.timezone.utc)
+        times = next_times("0 3 * * *", 2, zone="Europe/Berlin", after=new_year)
+        assert [time.isoformat() for time in times] == ["2030-01-01T02:00:00+00:00", "2030-01-02T02:00:00+00:00"]
     """
     start = None if after is None else instant("after", after)
     times = _core.next_times(text("rule", rule), text("zone", zone), text("name", name), start, count)
@@ -186,7 +190,9 @@ class Schedules:
         - ``on_conflict``: ``replace`` (default), ``keep`` or ``refuse`` an existing schedule of this name
 
         The call raises ``CronError``, ``InvalidArgument`` and as ``add_task``; the answer raises
-        ``DuplicateSchedule``::
+        ``DuplicateSchedule``.
+
+        Example::
 
             await tasks.schedules.add("nightly", "0 3 * * *", report, zone="Europe/Berlin")
         """
@@ -224,7 +230,14 @@ class Schedules:
         return draft
 
     def list(self) -> Answer[list[Schedule]]:
-        """Returns all schedules, by name."""
+        """Returns all schedules, by name.
+
+        Example::
+
+            await tasks.schedules.add("report", "@daily", report)
+            for schedule in await tasks.schedules.list():
+                print(schedule.name, schedule.next_at)
+        """
         return Answer(
             self._tasks._via.ask(ClientRequest.list_schedules()),
             lambda found: [_schedule(one) for one in found],
@@ -232,7 +245,14 @@ class Schedules:
         )
 
     def get(self, name: str, *, upcoming: int = 5, runs: int = 20) -> Answer[Schedule]:
-        """Returns a schedule with its next ``upcoming`` times and its last ``runs`` runs. Raises ``UnknownSchedule``."""
+        """Returns a schedule with its next ``upcoming`` times and its last ``runs`` runs. Raises ``UnknownSchedule``.
+
+        Example::
+
+            await tasks.schedules.add("report", "0 3 * * *", report)
+            schedule = await tasks.schedules.get("report", upcoming=2)
+            assert [time.hour for time in schedule.upcoming] == [3, 3]
+        """
         request = ClientRequest.show_schedule(text("name", name), upcoming, runs)
         return Answer(self._tasks._via.ask(request), _schedule, port=self._tasks._via)
 
@@ -247,17 +267,38 @@ class Schedules:
         zone: str | None = None,
     ) -> Answer[Added]:
         """Changes the rule of a schedule, and its zone if one is given. The call raises ``CronError``, the answer
-        ``UnknownSchedule``."""
+        ``UnknownSchedule``.
+
+        Example::
+
+            await tasks.schedules.add("report", "0 3 * * *", report)
+            await tasks.schedules.reschedule("report", "30 4 * * 1-5", zone="Europe/Berlin")
+            assert (await tasks.schedules.get("report")).zone == "Europe/Berlin"
+        """
         new = rule_text(rule, every=every, at=at, after=after)
         check(new, zone or "UTC", text("name", name))
         return Answer(self._tasks._via.ask(ClientRequest.reschedule(name, new, zone)), _added, port=self._tasks._via)
 
     def remove(self, name: str) -> Answer[bool]:
-        """Removes a schedule with its history, and returns whether it existed. Tasks that it has enqueued continue."""
+        """Removes a schedule with its history, and returns whether it existed. Tasks that it has enqueued continue.
+
+        Example::
+
+            await tasks.schedules.add("report", every=300, call=report)
+            assert await tasks.schedules.remove("report")
+        """
         return Answer(self._tasks._via.ask(ClientRequest.remove_schedule(text("name", name))), bool, port=self._tasks._via)
 
     def pause(self, name: str) -> Answer[bool]:
-        """Pauses a schedule, and returns whether it exists. Times that pass meanwhile are skipped."""
+        """Pauses a schedule, and returns whether it exists. Times that pass meanwhile are skipped.
+
+        Example::
+
+            await tasks.schedules.add("report", every=300, call=report)
+            await tasks.schedules.pause("report")
+            assert (await tasks.schedules.get("report")).state == "paused"
+            await tasks.schedules.resume("report")
+        """
         return Answer(self._tasks._via.ask(ClientRequest.pause_schedule(text("name", name))), bool, port=self._tasks._via)
 
     def resume(self, name: str) -> Answer[bool]:
@@ -266,7 +307,15 @@ class Schedules:
 
     def run(self, name: str) -> Answer[str]:
         """Runs a schedule's task now, regardless of its rule and of other runs, and returns the id of the task. Raises
-        ``UnknownSchedule``."""
+        ``UnknownSchedule``.
+
+        Example::
+
+            await tasks.schedules.add("report", "@daily", report)
+            ref = tasks.get(await tasks.schedules.run("report"))
+            await tasks.drain()
+            assert await ref == "42 sold"
+        """
         return Answer(self._tasks._via.ask(ClientRequest.run_schedule(text("name", name))), str, port=self._tasks._via)
 
 

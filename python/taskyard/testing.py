@@ -117,6 +117,12 @@ class ManualTasks(QueuedTasks):
 
         Awaited in async code; in sync code the call itself blocks. Tasks whose time has not come are left. Raises
         ``asyncio.TimeoutError`` after ``timeout`` (seconds or timedelta, default 60).
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            assert await tasks.drain(timeout=10) == 1
+            assert await ref == "sent to ada@example.org"
         """
         timeout = _seconds("timeout", timeout)
         if _loops.is_in_loop():
@@ -171,7 +177,15 @@ class Clock:
 
     def advance(self, seconds: float | dt.timedelta) -> None:
         """Advances the clock (seconds or timedelta), with immediate effect for everything that uses the database's
-        time."""
+        time.
+
+        Example::
+
+            ref = tasks.add_task(send_welcome, "ada@example.org", delay=3600)
+            assert await tasks.drain() == 0
+            queue_clock.advance(3600)
+            assert await tasks.drain() == 1
+        """
         self._set(self._seconds + _seconds("seconds", seconds, signed=True))
 
     def reset(self) -> None:
@@ -190,6 +204,11 @@ def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None,
 
     ``filters`` are fields of the record (``queue``, ``priority``, ``state``, ``tags``, ...); ``kwargs`` are the keyword
     arguments of the call. ``tasks`` defaults to the process's queue. Works in sync and in async tests.
+
+    Example::
+
+        tasks.add_task(send_welcome, "ada@example.org", queue="mail")
+        assert [record.queue for record in enqueued(send_welcome)] == ["mail"]
     """
     tasks = tasks or QueuedTasks()
     port = tasks._via
@@ -211,7 +230,13 @@ def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] 
 
 
 def assert_enqueued(function: Any, *args: Any, **filters: Any) -> TaskRecord:
-    """Raises ``AssertionError`` unless such a task was added, and returns its record. Arguments as in :func:`enqueued`."""
+    """Raises ``AssertionError`` unless such a task was added, and returns its record. Arguments as in :func:`enqueued`.
+
+    Example::
+
+        tasks.add_task(send_welcome, "ada@example.org", queue="mail")
+        assert_enqueued(send_welcome, "ada@example.org", queue="mail")
+    """
     found = enqueued(function, *args, **filters)
     if not found:
         there = "\n".join(f"  {each['kind']} {each['payload']} {each['queue']} {each['state']}" for each in enqueued())
@@ -220,7 +245,13 @@ def assert_enqueued(function: Any, *args: Any, **filters: Any) -> TaskRecord:
 
 
 def refute_enqueued(function: Any, *args: Any, **filters: Any) -> None:
-    """Raises ``AssertionError`` if such a task was added."""
+    """Raises ``AssertionError`` if such a task was added.
+
+    Example::
+
+        tasks.add_task(send_welcome, "ada@example.org")
+        refute_enqueued(send_welcome, "grace@example.org")
+    """
     found = enqueued(function, *args, **filters)
     if found:
         raise AssertionError(f"{len(found)} tasks {function!r} {args} {filters or ''} were added: {found[0]}")

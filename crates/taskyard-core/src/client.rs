@@ -164,14 +164,15 @@ impl Client {
     /// transaction holds a required lock, and while [`ClientConfig::waiting_max`] is reached. If the future is dropped
     /// before it is ready, the task may or may not be stored.
     ///
-    /// ```no_run
-    /// # async fn example(client: taskyard_core::Client) -> taskyard_core::Result<()> {
-    /// # let send = |_: &str| taskyard_core::client::Call::<u64>::new("mail::send", &());
-    /// let task = client.add(send("ada@example.org")).await?; // stored
-    /// let result = task.wait().await?; // done
-    /// # let _: u64 = result;
-    /// # Ok(())
-    /// # }
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into())).await?; // stored
+    /// queue.drain().await?; // runs it, as a server does
+    /// assert_eq!(task.wait().await?, 15);
+    /// # Ok(()) }
     /// ```
     ///
     /// # Errors
@@ -199,6 +200,17 @@ impl Client {
     /// Additions that are left when the last handle is dropped, or when the runtime ends, are written within five
     /// seconds. A task that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add_later(send("ada@example.org".into()))?; // in memory
+    /// let id = task.stored().await?; // in the database
+    /// assert_eq!(id, task.id());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
     /// stored, [`Error::QueueUnavailable`] if there is no room, and [`Error::ShutDown`] if the client was closed. If the
@@ -209,6 +221,17 @@ impl Client {
     }
 
     /// Adds all of these tasks or none, and returns once they are stored. Parents may be among them, in any order.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let tasks = queue.add_tasks(["ada", "grace"].map(|name| send(name.into()))).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(tasks[1].wait().await?, 5);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Client::add`], and [`Error::Cycle`].
@@ -274,6 +297,19 @@ impl Client {
     }
 
     /// Returns a reference to any task, without checking that it exists.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # let id = queue.add(send("ada@example.org".into())).await?.id();
+    /// use taskyard::{TaskRef, TaskState};
+    ///
+    /// let task: TaskRef<usize> = queue.get(id); // the type of its result
+    /// assert_eq!(task.state().await?, TaskState::Enqueued);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn get<T>(&self, id: TaskId) -> TaskRef<T> {
         TaskRef::known(self.clone(), id)
@@ -287,6 +323,19 @@ impl Client {
 
     /// Waits until everything that was added before this call is stored.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// for name in ["ada", "grace"] {
+    ///     queue.add_later(send(name.into()))?;
+    /// }
+    /// queue.flush().await?; // both are stored
+    /// assert_eq!(queue.drain().await?, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::ShutDown`] if the client is closed meanwhile or its runtime has ended. A refused addition whose outcome
     /// nothing awaits is logged, not returned.
@@ -297,6 +346,20 @@ impl Client {
     /// Flushes for at most `bound`, then refuses further calls. Tasks that could not be written are logged by id and
     /// kind.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::time::Duration;
+    /// use taskyard::Error;
+    ///
+    /// queue.add_later(send("ada@example.org".into()))?;
+    /// queue.close(Duration::from_secs(5)).await?; // it is stored
+    /// assert!(matches!(queue.add_later(send("grace@example.org".into())), Err(Error::ShutDown(_))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::QueueUnavailable`] with the number of lost additions, [`Error::ShutDown`] if the runtime has ended.
     pub async fn close(&self, bound: Duration) -> Result<()> {
@@ -305,6 +368,19 @@ impl Client {
 
     /// Cancels these tasks, or requests it from their servers. Ordered after all earlier additions, except those of
     /// other tasks that cannot be written now.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{ControlReply, TaskId, TaskState};
+    ///
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// let replies = queue.cancel(&[task.id(), TaskId::generate()]).await?;
+    /// assert_eq!(replies, [ControlReply::Applied(TaskState::Cancelled), ControlReply::NotFound]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::ShutDown`] if the client is closed, and [database errors](Client#database-errors).
@@ -315,6 +391,17 @@ impl Client {
     /// Changes the priority of these tasks if they wait or are enqueued. Higher priorities start first; negative ones
     /// are allowed. Ordered as [`Client::cancel`].
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// queue.set_priority(&[task.id()], 10).await?;
+    /// assert_eq!(task.record().await?.priority, 10);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::ShutDown`] if the client is closed, and [database errors](Client#database-errors).
     pub async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
@@ -322,6 +409,20 @@ impl Client {
     }
 
     /// Retries these failed, cancelled or stopped tasks. Ordered as [`Client::cancel`].
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// queue.cancel(&[task.id()]).await?;
+    ///
+    /// queue.retry(&[task.id()]).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.wait().await?, 15);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::ShutDown`] if the client is closed, and [database errors](Client#database-errors).

@@ -19,6 +19,16 @@ const PER_MAX: Duration = Duration::from_secs(366 * 86_400);
 const AHEAD_MAX_US: i64 = 1_000_000;
 
 /// A rate over all servers: up to `count` starts at once, and one more each time that `per / count` has passed.
+///
+/// ```
+/// # fn main() -> taskyard::Result<()> {
+/// use std::time::Duration;
+/// use taskyard::Rate;
+///
+/// let rate: Rate = "100/m".parse()?;
+/// assert_eq!(rate, Rate::new(100, Duration::from_secs(60))?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Rate {

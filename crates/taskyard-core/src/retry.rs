@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 use crate::backoff::Pauses;
 
 /// Number of retries of a failed task, and the pauses between them.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskyard::RetryPolicy;
+///
+/// let never = vec!["BadAddress".into()];
+/// let policy = RetryPolicy { backoff_ms: 500, jitter: false, never, ..RetryPolicy::default() };
+/// let pause = |failures| policy.next_pause(failures, &["Timeout"], 0.0).map(|pause| pause.as_millis());
+/// assert_eq!([1, 2, 3, 4].map(pause), [Some(500), Some(1_000), Some(2_000), None]); // three retries
+/// assert_eq!(policy.next_pause(1, &["BadAddress"], 0.0), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {

@@ -52,7 +52,7 @@ use proc_macro::TokenStream;
 /// `taskyard::task_set!` declares at that path, and only servers of a queue that was given the set by
 /// `Taskyard::task_set` run it. A library uses this for tasks that only its own commands run.
 ///
-/// ```no_run
+/// ```
 /// use taskyard::{TaskContext, Taskyard, task};
 ///
 /// #[task(queue = "mail", max_retries = 5)]
@@ -60,12 +60,13 @@ use proc_macro::TokenStream;
 ///     Ok(to.len() + context.attempt() as usize)
 /// }
 ///
-/// # async fn example(queue: Taskyard) -> taskyard::Result<()> {
+/// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let queue = Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
 /// let task = queue.add(send("ada@example.org".into()).priority(3)).await?;
-/// let length = task.wait().await?;
-/// # let _: usize = length;
-/// # Ok(())
-/// # }
+/// # queue.drain().await?;
+/// assert_eq!(task.wait().await?, 16);
+/// # Ok(()) }
 /// ```
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -77,6 +78,19 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Each parameter is taken from a variable of the same name. The closure returns a value or a `Result`, as a
 /// [`macro@task`] does. Its kind is its module's path and a hash of its text: a changed body is another task, and calls
 /// of the old one are parked until a server that still contains it runs them.
+///
+/// ```
+/// use taskyard::local;
+///
+/// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+/// let (name, factor) = ("ada".to_owned(), 2);
+/// let task = queue.add(local!(|name: String, factor: usize| async move { name.len() * factor })).await?;
+/// queue.drain().await?;
+/// assert_eq!(task.wait().await?, 6);
+/// # Ok(()) }
+/// ```
 #[proc_macro]
 pub fn local(input: TokenStream) -> TokenStream {
     local::expand(input.into()).unwrap_or_else(|error| error.to_compile_error()).into()

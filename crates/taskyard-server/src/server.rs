@@ -262,6 +262,18 @@ impl ServerHandle {
     }
 
     /// Returns the settings, which can be read and changed while the server runs.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let server = queue.serve().await?;
+    /// server.settings().update(|config| config.queues = Some(vec!["mail".into()])); // from the next claim on
+    /// assert_eq!(server.settings().get().queues, Some(vec!["mail".into()]));
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn settings(&self) -> LiveConfig {
         self.state.run_context.settings.clone()
@@ -275,6 +287,22 @@ impl ServerHandle {
     /// Stops gracefully, waits until the server has ended, and then at most five seconds until the additions made
     /// through its client are written. Writing the remaining ones continues in the background; those that are lost are
     /// logged. The client can be used afterwards: close it last ([`Client::close`]).
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::time::Duration;
+    /// use taskyard::ExitReason;
+    ///
+    /// let server = queue.serve().await?;
+    /// queue.add_later(send("ada@example.org".into()))?;
+    /// let exit = server.shutdown().await;
+    /// assert_eq!(exit.reason, ExitReason::Stopped);
+    /// queue.close(Duration::from_secs(5)).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown(&self) -> ServerExit {
         self.stop();
         let exit = self.wait().await;
@@ -320,6 +348,18 @@ impl ServerHandle {
     }
 
     /// Returns the server's current activity and its counters.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let server = queue.serve().await?;
+    /// queue.add(send("ada@example.org".into())).await?.wait().await?;
+    /// println!("{:?}", server.status());
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn status(&self) -> ServerStatus {
         status::status(&self.state)

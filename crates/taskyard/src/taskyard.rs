@@ -61,6 +61,18 @@ impl Taskyard {
     /// An address is `postgresql://user:password@host:5432/name`, libpq's keyword form (`host=… dbname=…`), or an
     /// SQLite file: `sqlite:///absolute/path`, `sqlite:relative/path` or a plain path.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("queue.db");
+    /// # let path = path.display();
+    /// use taskyard::Taskyard;
+    ///
+    /// let queue = Taskyard::connect(&format!("sqlite:{path}")).await?; // creates the file if there is none
+    /// assert!(queue.queues().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidUrl`] for an invalid address; [`Error::Connection`], [`Error::Refused`], [`Error::File`],
     /// [`Error::SchemaTooNew`] or another [database error](Client#database-errors) if the database cannot be used.
@@ -75,6 +87,14 @@ impl Taskyard {
     /// Files (`taskyard.toml`, `.env`) are read only by the command; a program that needs them reads them into its
     /// environment.
     ///
+    /// ```no_run
+    /// # async fn example() -> taskyard::Result<()> {
+    /// // TASKYARD_DATABASE_URL=postgresql://localhost/shop QUEUE_MAX_RETRIES=7
+    /// let queue = taskyard::Taskyard::from_env().await?;
+    /// assert_eq!(queue.settings().max_retries, 7);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Setting`] if no variable names a database, or a variable has an invalid value; and those of
     /// [`Taskyard::with_settings`].
@@ -83,6 +103,18 @@ impl Taskyard {
     }
 
     /// Opens the database of the settings.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let address = format!("sqlite:{}", directory.path().join("queue.db").display());
+    /// use taskyard::{Settings, Taskyard};
+    ///
+    /// let settings = Settings { database: Some(address), max_retries: 7, ..Settings::default() };
+    /// let queue = Taskyard::with_settings(settings).await?;
+    /// assert_eq!(queue.config().max_retries, 7);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Taskyard::connect`], and [`Error::SchemaTooOld`] if the schema is outdated and `auto_migrate` is off.
@@ -110,6 +142,27 @@ impl Taskyard {
 
     /// Supplies the tasks of servers started from now on with a value, by its type: the value of a parameter
     /// `State<T>`.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{State, task};
+    ///
+    /// #[derive(Clone)]
+    /// struct Greeting(String);
+    ///
+    /// #[task]
+    /// async fn greet(name: String, State(greeting): State<Greeting>) -> String {
+    ///     format!("{} {name}", greeting.0)
+    /// }
+    ///
+    /// let queue = queue.state(Greeting("Hello".into()));
+    /// let task = queue.add(greet("Ada".into())).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.wait().await?, "Hello Ada");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn state<T: Any + Clone + Send + Sync>(mut self, value: T) -> Self {
         self.registry = self.registry.state(value);
@@ -198,6 +251,22 @@ impl Taskyard {
 
     /// Starts a server in this process that runs this program's tasks. [`ServerHandle::shutdown`] ends it.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # // All samples are one program, in which other tasks take a state.
+    /// # let queue = queue.skip_missing_state();
+    /// let server = queue.serve().await?;
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// assert_eq!(task.wait().await?, 15);
+    ///
+    /// let exit = server.shutdown().await; // running tasks may end first
+    /// assert_eq!(exit.exit_code(), 0);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the program has no tasks, two functions of one kind, or a task that takes a
     /// [`State`] which was not provided ([`Taskyard::state`], [`Taskyard::skip_missing_state`]); [`Error::ShutDown`] if
@@ -207,6 +276,23 @@ impl Taskyard {
     }
 
     /// Starts a server with its own configuration: see [`Taskyard::serve`] and [`Taskyard::server_config`].
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # // All samples are one program, in which other tasks take a state.
+    /// # let queue = queue.skip_missing_state();
+    /// use taskyard::ServerConfig;
+    ///
+    /// let config = ServerConfig { queues: Some(vec!["mail".into()]), concurrency: 100, ..queue.server_config() };
+    /// let server = queue.serve_with(config).await?; // only this queue
+    /// let task = queue.add(send("ada@example.org".into()).queue("mail")).await?;
+    /// assert_eq!(task.wait().await?, 15);
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Taskyard::serve`].
@@ -226,6 +312,22 @@ impl Taskyard {
 
     /// Runs a call's body in place, without storing the call. For tests.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::task;
+    ///
+    /// #[task]
+    /// async fn divide(left: i64, right: i64) -> Result<i64, String> {
+    ///     left.checked_div(right).ok_or_else(|| "division by zero".to_owned())
+    /// }
+    ///
+    /// assert_eq!(queue.run_inline(divide(6, 3)).await?, 2);
+    /// assert_eq!(queue.run_inline(divide(6, 0)).await.unwrap_err().message(), "division by zero");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The body's error; one of type `NoState` if the task takes a [`State`] that was not provided.
     pub async fn run_inline<T: serde::de::DeserializeOwned>(
@@ -241,6 +343,18 @@ impl Taskyard {
     }
 
     /// Runs the runnable tasks in this process until none is left, and returns the number of attempts. For tests.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let first = queue.add(send("ada@example.org".into())).await?;
+    /// queue.add(send("grace@example.org".into()).parent(&first)).await?; // runs after the first
+    /// assert_eq!(queue.drain().await?, 2);
+    /// assert_eq!(first.wait().await?, 15);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [Database errors](Client#database-errors); [`Error::InvalidArgument`] if a runnable task takes a [`State`] that

@@ -122,6 +122,23 @@ class TaskQueue:
         Raises ``NotSerializable`` (a ``TypeError``) with the name of an attribute that cannot be stored, ``OverLimit``,
         ``FunctionRefused`` for a class that no worker could find, ``WrongState`` for an object that was added before,
         and ``QueueUnavailable``.
+
+        Example::
+
+            from taskyard.tasks import Task, TaskQueue
+
+            class Email(Task):
+                def __init__(self, to: str) -> None:
+                    self.to = to
+
+                async def execute(self) -> str:
+                    return f"sent to {self.to}"
+
+            queue = TaskQueue(tasks=tasks)
+            id = await queue.enqueue(Email("ada@example.org"), priority=5)
+            await tasks.drain()
+            email = await queue.get_task(id)
+            assert (email.to, email.result) == ("ada@example.org", "sent to ada@example.org")
         """
         await self._keep_limits()
         given = {
@@ -164,6 +181,16 @@ class TaskQueue:
 
         The object does not change by itself; call again for news. If the class is not loaded here, it is a plain
         ``Task`` with the same attributes; for a function's task it is a ``BackgroundTask``.
+
+        Example::
+
+            from taskyard.tasks import TaskQueue, TaskStatus
+
+            queue = TaskQueue(tasks=tasks)
+            id = await queue.enqueue(report)
+            await tasks.drain()
+            task = await queue.get_task(id)
+            assert (task.status, task.result) == (TaskStatus.COMPLETED, "42 sold")
         """
         port = self._tasks._via
         try:

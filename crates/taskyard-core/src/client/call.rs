@@ -20,6 +20,31 @@ use crate::{Error, Limits, Result, TaskId, TaskRef, Timestamp};
 /// A call of a task function with its arguments, as returned by `#[task]` functions. Does nothing until it is added.
 ///
 /// `T` is the function's result type. An argument that cannot be stored exactly is an error when the call is added.
+///
+/// ```
+/// # #[taskyard::task] async fn render(page: u32) -> u32 { page }
+/// # #[taskyard::task] async fn publish(pages: Vec<u32>) -> usize { pages.len() }
+/// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+/// use std::time::Duration;
+///
+/// let pages: Vec<_> = (1..=3).map(render).collect();
+/// let publish = publish(vec![])
+///     .results_of("pages", &pages) // runs after them, with their results
+///     .queue("web")
+///     .priority(5) // higher ones start first
+///     .max_retries(10)
+///     .timeout(Duration::from_secs(30)) // of each attempt
+///     .expires(Duration::from_secs(3_600)) // cancelled if it has not started by then
+///     .unique("publish") // returns the task that holds the key, if there is one
+///     .tag("nightly");
+/// queue.add_tasks(pages).await?;
+/// let publish = queue.add(publish).await?;
+/// queue.drain().await?;
+/// assert_eq!(publish.wait().await?, 3);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a call does nothing until it is added: `queue.add(call).await?`"]
 pub struct Call<T> {
@@ -43,6 +68,20 @@ impl<T> Clone for Call<T> {
 impl<T> Call<T> {
     /// Creates a call of a function by its kind, with positional arguments as a tuple. The kind may include a namespace
     /// (`shop/app::send`); without one it is in the client's ([`ClientConfig::namespace`]).
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Call, Runtime};
+    ///
+    /// // A Python function, which a Python program runs.
+    /// let call: Call<String> = Call::new("app.mail.send", &("ada@example.org",)).runtime(Runtime::Python);
+    /// let task = queue.add(call).await?;
+    /// assert_eq!(task.record().await?.kind, "app.mail.send");
+    /// # Ok(()) }
+    /// ```
     pub fn new<A: Serialize>(kind: &str, args: &A) -> Self {
         // Only values that can never be stored are refused here; sizes are checked against the client's limits on
         // addition.
@@ -81,6 +120,18 @@ impl<T> Call<T> {
     ///
     /// A name that the function does not have is an error when the call is added. A result of the wrong type fails the
     /// task, like any other argument of the wrong type.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn add(left: i64, right: i64) -> i64 { left + right }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let first = queue.add(add(1, 2)).await?;
+    /// let second = queue.add(add(0, 10).result_of("left", &first)).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(second.wait().await?, 13);
+    /// # Ok(()) }
+    /// ```
     pub fn result_of<P>(self, argument: &str, task: &TaskRef<P>) -> Self {
         self.result_of_id(argument, task.id())
     }
@@ -183,6 +234,19 @@ impl<T> Call<T> {
     }
 
     /// Adds a parent: the task runs only after it is done.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::TaskState;
+    ///
+    /// let first = queue.add(send("ada@example.org".into())).await?;
+    /// let second = queue.add(send("grace@example.org".into()).parent(&first)).await?;
+    /// assert_eq!(second.state().await?, TaskState::Waiting);
+    /// # Ok(()) }
+    /// ```
     pub fn parent<P>(self, parent: &TaskRef<P>) -> Self {
         self.parent_id(parent.id())
     }
@@ -198,11 +262,40 @@ impl<T> Call<T> {
     }
 
     /// Sets the behaviour when a parent fails (default: the task fails too).
+    ///
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)] async fn fetch() -> Result<u32, String> { Err("no connection".into()) }
+    /// # #[taskyard::task] async fn clean_up() {}
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{OnParentFailure, TaskState};
+    ///
+    /// let fetch = queue.add(fetch()).await?;
+    /// let clean_up = queue.add(clean_up().parent(&fetch).on_parent_failure(OnParentFailure::Run)).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(fetch.state().await?, TaskState::Failed);
+    /// assert_eq!(clean_up.state().await?, TaskState::Done);
+    /// # Ok(()) }
+    /// ```
     pub fn on_parent_failure(self, policy: OnParentFailure) -> Self {
         self.with(|task| task.on_parent_failure = policy)
     }
 
     /// Delays the start until this long after the addition.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::time::Duration;
+    /// use taskyard::TaskState;
+    ///
+    /// let task = queue.add(send("ada@example.org".into()).delay(Duration::from_secs(60))).await?;
+    /// assert_eq!(task.state().await?, TaskState::Waiting);
+    /// # Ok(()) }
+    /// ```
     pub fn delay(self, delay: Duration) -> Self {
         self.with(|task| task.start = Start::After(delay))
     }
@@ -225,6 +318,21 @@ impl<T> Call<T> {
     }
 
     /// Sets the retry policy: backoff, jitter, error types, and the number of retries.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn fetch() -> Result<u32, String> { Err("no connection".into()) }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::RetryPolicy;
+    ///
+    /// // Pauses of exactly 0.5, 1, and 2 seconds, and none after an error of this type.
+    /// let policy =
+    ///     RetryPolicy { backoff_ms: 500, jitter: false, never: vec!["BadAddress".into()], ..RetryPolicy::default() };
+    /// let task = queue.add(fetch().retry(policy)).await?;
+    /// assert_eq!(task.record().await?.retry.backoff_ms, 500);
+    /// # Ok(()) }
+    /// ```
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.max_retries = Some(policy.max_retries);
         self.with(|task| task.retry = policy)
@@ -238,6 +346,18 @@ impl<T> Call<T> {
 
     /// Sets a unique key, held until the task has finished: while it is held, adding another task with it returns this
     /// one.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let first = queue.add(send("ada@example.org".into()).unique("welcome-ada")).await?;
+    /// let second = queue.add(send("ada@example.org".into()).unique("welcome-ada")).await?;
+    /// assert!(second.existing());
+    /// assert_eq!(second.id(), first.id());
+    /// # Ok(()) }
+    /// ```
     pub fn unique(self, key: impl Into<String>) -> Self {
         self.unique_for(key, UniqueHold::UntilFinished)
     }
@@ -258,6 +378,16 @@ impl<T> Call<T> {
     }
 
     /// Sets the initial context, which must be encoded as a JSON object.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into()).context(&serde_json::json!({"tenant": 7}))).await?;
+    /// assert_eq!(task.context().await?["tenant"], 7);
+    /// # Ok(()) }
+    /// ```
     pub fn context(mut self, context: &impl Serialize) -> Self {
         match serde_json::to_vec(context) {
             Ok(bytes) => self.with(|task| task.context = Some(bytes)),

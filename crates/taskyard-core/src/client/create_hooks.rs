@@ -112,10 +112,14 @@ impl Client {
     /// the tags; if it returns an error, the task is refused.
     ///
     /// ```
-    /// # fn example(client: taskyard_core::Client) -> taskyard_core::Client {
-    /// # fn tenant() -> String { "t".into() }
-    /// client.on_pre_create(|task| task.set_context("tenant", tenant()))
-    /// # }
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let client = queue.clone().on_pre_create(|task| task.set_context("tenant", 7));
+    /// let task = client.add(send("ada@example.org".into())).await?;
+    /// assert_eq!(task.context().await?["tenant"], 7);
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn on_pre_create<F, E>(mut self, hook: F) -> Self

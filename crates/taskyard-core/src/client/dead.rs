@@ -49,6 +49,24 @@ pub(super) fn dead(filter: &TaskFilter) -> TaskFilter {
 impl Client {
     /// Returns one page of dead letters, newest first. The filter's states are ignored.
     ///
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)]
+    /// # async fn divide(left: i64, right: i64) -> Result<i64, String> {
+    /// #     left.checked_div(right).ok_or_else(|| "division by zero".to_owned())
+    /// # }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::TaskFilter;
+    ///
+    /// queue.add(divide(6, 0)).await?;
+    /// queue.drain().await?;
+    /// let filter = TaskFilter { message: Some("division".into()), ..TaskFilter::default() };
+    /// let dead = queue.dead_letters(&filter).await?;
+    /// assert_eq!(dead[0].error.as_ref().expect("of a dead letter").message, "division by zero");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [Database errors](Client#database-errors).
     pub async fn dead_letters(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
@@ -65,6 +83,26 @@ impl Client {
 
     /// Changes a dead letter (or a cancelled or stopped task) without changing its state. The result is checked like an
     /// addition.
+    ///
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)]
+    /// # async fn divide(left: i64, right: i64) -> Result<i64, String> {
+    /// #     left.checked_div(right).ok_or_else(|| "division by zero".to_owned())
+    /// # }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::DeadEdit;
+    ///
+    /// let task = queue.add(divide(6, 0)).await?;
+    /// queue.drain().await?;
+    /// let edit = DeadEdit { args: Some("[6, 3]".into()), ..DeadEdit::default() };
+    /// queue.edit_dead(task.id(), &edit).await?;
+    /// task.retry().await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.wait().await?, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::WrongState`], [`Error::EditedMeanwhile`] if the task changed during the edit;
@@ -97,6 +135,21 @@ impl Client {
     /// that were retried elsewhere in the meantime are not counted, nor are those whose unique key another task holds;
     /// the latter are logged.
     ///
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)] async fn fetch() -> Result<u32, String> { Err("no connection".into()) }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::TaskFilter;
+    ///
+    /// queue.add_tasks([fetch(), fetch().queue("web")]).await?;
+    /// queue.drain().await?;
+    /// let filter = TaskFilter { queue: Some("web".into()), ..TaskFilter::default() };
+    /// assert_eq!(queue.retry_dead(&filter).await?, 1);
+    /// assert_eq!(queue.count_dead(&TaskFilter::default()).await?, 1); // the other one
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [Database errors](Client#database-errors); tasks retried until then stay retried.
     pub async fn retry_dead(&self, filter: &TaskFilter) -> Result<u64> {
@@ -117,6 +170,19 @@ impl Client {
     }
 
     /// Deletes every dead letter that matches a filter, and returns how many.
+    ///
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)] async fn fetch() -> Result<u32, String> { Err("no connection".into()) }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::TaskFilter;
+    ///
+    /// queue.add(fetch()).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(queue.purge_dead(&TaskFilter::default()).await?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Client::purge`].

@@ -30,6 +30,25 @@ impl Client {
     /// `then` can read how they ended from its parents' results. `then.results_of("parts", &calls)` passes their
     /// results as an argument.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn double(number: u32) -> u32 { number * 2 }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Error, TaskContext, TaskState, task};
+    ///
+    /// #[task]
+    /// async fn count_done(context: TaskContext) -> Result<usize, Error> {
+    ///     let parents = context.parent_results().await?;
+    ///     Ok(parents.iter().filter(|parent| parent.state == TaskState::Done).count())
+    /// }
+    ///
+    /// let group = queue.add_group((0..3).map(double), count_done()).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(group.then.wait().await?, 3);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Client::add`].
     pub async fn add_group<T, R>(
@@ -56,6 +75,20 @@ impl Client {
 
     /// Adds a group as [`Client::add_group`] does, but `then` runs only if all of the tasks are done: it fails with the
     /// first one that fails for good.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn double(number: u32) -> u32 { number * 2 }
+    /// # #[taskyard::task] async fn sum(parts: Vec<u32>) -> u32 { parts.iter().sum() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let parts: Vec<_> = [1, 2, 3].map(double).into();
+    /// let sum = sum(vec![]).results_of("parts", &parts);
+    /// let group = queue.add_fan_in(parts, sum).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(group.then.wait().await?, 12);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Client::add`].
@@ -92,6 +125,19 @@ impl Client {
     /// Adds all of these or none, each to run when the one before it is done, and returns once they are stored.
     /// `second.result_of_call("total", &first)` passes a result on.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn double(number: u32) -> u32 { number * 2 }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let first = double(5);
+    /// let second = double(0).result_of_call("number", &first);
+    /// let chain = queue.add_chain([first, second]).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(chain[1].wait().await?, 20);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Client::add`].
     pub async fn add_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
@@ -120,8 +166,7 @@ impl Client {
 /// Splits `whole` into ranges of `size`; the last one may be shorter. For a group of tasks over ranges of ids:
 ///
 /// ```
-/// # use taskyard_core::client::id_ranges;
-/// let ranges: Vec<_> = id_ranges(0..10, 4).collect();
+/// let ranges: Vec<_> = taskyard::id_ranges(0..10, 4).collect();
 /// assert_eq!(ranges, [0..4, 4..8, 8..10]);
 /// ```
 ///

@@ -35,6 +35,17 @@ impl QueueStatus {
 impl Client {
     /// Returns all queues that are configured or have open tasks, with their statistics.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// queue.add(send("ada@example.org".into()).queue("mail")).await?;
+    /// let queues = queue.queues().await?;
+    /// assert_eq!((queues[0].name.as_str(), queues[0].enqueued), ("mail", 1));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [Database errors](Client#database-errors).
     pub async fn queues(&self) -> Result<Vec<QueueStatus>> {
@@ -42,6 +53,19 @@ impl Client {
     }
 
     /// Pauses a queue: running tasks continue, and no other task of it starts.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// queue.add(send("ada@example.org".into()).queue("mail")).await?;
+    /// queue.pause_queue("mail").await?;
+    /// assert_eq!(queue.drain().await?, 0);
+    /// queue.resume_queue("mail").await?;
+    /// assert_eq!(queue.drain().await?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] or [`Error::OverLimit`] for an invalid name, and [database
@@ -62,6 +86,16 @@ impl Client {
 
     /// Limits how many tasks of a queue run at once over all servers; `None` removes the limit.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// queue.limit_queue("reports", Some(2)).await?;
+    /// assert_eq!(queue.queues().await?[0].running_max, Some(2));
+    /// queue.limit_queue("reports", None).await?; // no limit
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Client::pause_queue`], and [`Error::InvalidArgument`] for a limit of zero, which would be a pause.
     pub async fn limit_queue(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
@@ -78,6 +112,18 @@ impl Client {
     /// Limits how many tasks of a queue start per period over all servers ([`Rate`]); `None` removes the limit. Setting
     /// the current rate again changes nothing.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::time::Duration;
+    /// use taskyard::Rate;
+    ///
+    /// queue.rate_queue("mail", Some(Rate::new(100, Duration::from_secs(60))?)).await?;
+    /// assert_eq!(queue.queues().await?[0].rate, Some("100/m".parse()?));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Client::pause_queue`].
     pub async fn rate_queue(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
@@ -87,6 +133,17 @@ impl Client {
 
     /// Promotes a queue's tasks by one priority each time that they have been runnable for `every`, so that none is
     /// starved; `None` disables this. Their records keep their original priority.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::time::Duration;
+    ///
+    /// queue.age_queue("mail", Some(Duration::from_secs(300))).await?;
+    /// assert_eq!(queue.queues().await?[0].ageing, Some(Duration::from_secs(300)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`Client::pause_queue`], and [`Error::InvalidArgument`] for an interval under one second or over a
@@ -104,6 +161,19 @@ impl Client {
 
     /// Pauses a queue and waits until its running tasks have ended, for at most `timeout`. Returns whether no task is
     /// running any more; the queue stays paused in either case.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::time::Duration;
+    ///
+    /// queue.add(send("ada@example.org".into()).queue("mail")).await?;
+    /// let is_drained = queue.drain_queue("mail", Some(Duration::from_secs(30))).await?; // none was running
+    /// assert!(is_drained && queue.queues().await?[0].paused);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::UnknownQueue`], and [database errors](Client#database-errors).
@@ -134,6 +204,21 @@ impl Client {
 
     /// Deletes the finished tasks that match a filter, in bounded batches, parents only after their children are final.
     /// Returns how many. A filter without states matches done and cancelled tasks.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Error, TaskFilter};
+    ///
+    /// let task = queue.add(send("ada@example.org".into()).queue("mail")).await?;
+    /// queue.drain().await?;
+    /// let filter = TaskFilter { queue: Some("mail".into()), ..TaskFilter::default() };
+    /// assert_eq!(queue.purge(&filter).await?, 1);
+    /// assert!(matches!(task.record().await, Err(Error::NotFound(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a state that is not final, and [database errors](Client#database-errors); tasks

@@ -33,7 +33,7 @@ const STATE_MAX: Duration = Duration::from_millis(500);
 /// for its result:
 ///
 /// ```compile_fail,E0277
-/// async fn result(task: taskyard_core::TaskRef<u32>) -> u32 {
+/// async fn result(task: taskyard::TaskRef<u32>) -> u32 {
 ///     task.await.unwrap()
 /// }
 /// ```
@@ -173,6 +173,18 @@ impl<T> TaskRef<T> {
 
     /// Returns the whole record.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into()).queue("mail").tag("welcome")).await?;
+    /// let record = task.record().await?;
+    /// assert_eq!((record.queue.as_str(), record.priority), ("mail", 0));
+    /// assert_eq!(record.tags, ["welcome"]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such task, the errors of [`TaskRef::stored`], and [database
     /// errors](Client#database-errors).
@@ -201,6 +213,26 @@ impl<T> TaskRef<T> {
 
     /// Returns the progress that the task has reported; `None` if it has reported none.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn import(rows: u64, context: TaskContext) {
+    ///     for row in 1..=rows {
+    ///         context.progress(row, rows);
+    ///     }
+    /// }
+    ///
+    /// let task = queue.add(import(200)).await?;
+    /// assert_eq!(task.progress().await?, None);
+    /// queue.drain().await?;
+    /// assert_eq!(task.progress().await?.and_then(|progress| progress.percentage), Some(100.0));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`TaskRef::record`].
     pub async fn progress(&self) -> Result<Option<Progress>> {
@@ -208,6 +240,23 @@ impl<T> TaskRef<T> {
     }
 
     /// Returns its log lines, oldest first (at most 10,000).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn import(context: TaskContext) {
+    ///     context.log(20, "200 rows"); // 20 = info
+    /// }
+    ///
+    /// let task = queue.add(import()).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.logs().await?[0].line.message, "200 rows");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`TaskRef::record`].
@@ -217,6 +266,20 @@ impl<T> TaskRef<T> {
     }
 
     /// Returns its attempts, oldest first.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::AttemptOutcome;
+    ///
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// queue.drain().await?;
+    /// let attempts = task.attempts().await?;
+    /// assert_eq!((attempts.len(), attempts[0].outcome), (1, AttemptOutcome::Done));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`TaskRef::record`].
@@ -245,6 +308,21 @@ impl<T> TaskRef<T> {
     /// Waits until the task is done, failed, cancelled or stopped. A failure of the task is not an error here. While
     /// the database is unreachable the wait continues. In a task's body, the body's concurrency slot is released
     /// meanwhile.
+    ///
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)] async fn fetch() -> Result<u32, String> { Err("no connection".into()) }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::TaskState;
+    ///
+    /// let task = queue.add(fetch()).await?;
+    /// queue.drain().await?;
+    /// let outcome = task.outcome().await?;
+    /// assert_eq!(outcome.state, TaskState::Failed);
+    /// assert_eq!(outcome.error.expect("of a failed task").message, "no connection");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The errors of [`TaskRef::stored`]; [`Error::NotFound`] for an unknown id; [`Error::TaskRemoved`] if the task is
@@ -276,12 +354,37 @@ impl<T> TaskRef<T> {
 
     /// Cancels the task: at once if it is not running, otherwise its body is interrupted. Carried out in the order of
     /// the calls, whether or not the returned future is awaited.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::Error;
+    ///
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// task.cancel().await?;
+    /// assert!(matches!(task.wait().await, Err(Error::TaskCancelled(_))));
+    /// assert!(matches!(task.cancel().await, Err(Error::WrongState { .. }))); // it has ended
+    /// # Ok(()) }
+    /// ```
     pub fn cancel(&self) -> Control {
         self.control(Verb::Cancel(None), "only a task that has not ended can be cancelled")
     }
 
     /// Cancels the task as [`TaskRef::cancel`] does, and stores the reason in its record (`cancel_reason`) until it is
     /// retried.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// task.cancel_because("the account was deleted")?.await?;
+    /// assert_eq!(task.record().await?.cancel_reason.as_deref(), Some("the account was deleted"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::OverLimit`] for a reason longer than `log_line_bytes_max`; nothing is cancelled then.
@@ -292,17 +395,63 @@ impl<T> TaskRef<T> {
     }
 
     /// Stops the running task, which can then be retried.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskState, task};
+    ///
+    /// #[task]
+    /// async fn listen() {
+    ///     std::future::pending().await
+    /// }
+    ///
+    /// let server = queue.serve().await?;
+    /// let task = queue.add(listen()).await?;
+    /// while task.state().await? != TaskState::Doing {
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// task.stop().await?;
+    /// assert_eq!(task.outcome().await?.state, TaskState::Stopped);
+    /// # server.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn stop(&self) -> Control {
         self.control(Verb::Stop, "only a running task can be stopped")
     }
 
     /// Runs a failed, cancelled or stopped task again, with the same id.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// task.cancel().await?;
+    /// task.retry().await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.wait().await?, 15);
+    /// # Ok(()) }
+    /// ```
     pub fn retry(&self) -> Control {
         self.control(Verb::Retry, "only a failed, cancelled or stopped task can be retried")
     }
 
     /// Changes the priority of the task if it waits or is enqueued. Higher priorities start first; negative ones are
     /// allowed.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// task.set_priority(10).await?;
+    /// assert_eq!(task.record().await?.priority, 10);
+    /// # Ok(()) }
+    /// ```
     pub fn set_priority(&self, priority: i32) -> Control {
         self.control(Verb::Priority(priority), "only a task that has not started can be given another priority")
     }
@@ -315,6 +464,26 @@ impl<T> TaskRef<T> {
 
 impl<T: DeserializeOwned> TaskRef<T> {
     /// Waits for the result.
+    ///
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)]
+    /// # async fn divide(left: i64, right: i64) -> Result<i64, String> {
+    /// #     left.checked_div(right).ok_or_else(|| "division by zero".to_owned())
+    /// # }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::Error;
+    ///
+    /// let (good, bad) = (queue.add(divide(6, 3)).await?, queue.add(divide(6, 0)).await?);
+    /// queue.drain().await?;
+    /// assert_eq!(good.wait().await?, 2);
+    /// match bad.wait().await {
+    ///     Err(Error::TaskFailed { message, .. }) => assert_eq!(message, "division by zero"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::TaskFailed`], [`Error::TaskCancelled`] or [`Error::TaskStopped`] if the task ended so,
@@ -346,6 +515,22 @@ impl<T: DeserializeOwned> TaskRef<T> {
     }
 
     /// Waits for the result for at most `timeout`. The task is not affected by a timeout.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::time::Duration;
+    /// use taskyard::{Error, TaskState};
+    ///
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// match task.wait_timeout(Duration::from_millis(10)).await {
+    ///     Err(Error::WaitTimeout { state, .. }) => assert_eq!(state, Some(TaskState::Enqueued)), // no server runs
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`TaskRef::wait`], and [`Error::WaitTimeout`], also if the database is unreachable until then.

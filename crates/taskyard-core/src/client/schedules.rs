@@ -22,9 +22,14 @@ const PAGE: usize = 500;
 /// A schedule to be added: a name, a rule, and the call of a task function that each run makes.
 ///
 /// ```
-/// # use taskyard_core::client::{Call, Schedule};
-/// # let report: Call<()> = Call::new("app::report", &());
-/// let schedule = Schedule::new("nightly report", "0 3 * * *", report).zone("Europe/Berlin");
+/// # #[taskyard::task] async fn report() -> usize { 7 }
+/// use std::time::Duration;
+/// use taskyard::{Overlap, Schedule};
+///
+/// let nightly = Schedule::new("nightly report", "0 3 * * *", report()).zone("Europe/Berlin");
+/// let frequent = Schedule::every("report", Duration::from_secs(300), report())
+///     .overlap(Overlap::QueueOne) // the next run waits for this one
+///     .jitter(Duration::from_secs(10));
 /// ```
 #[derive(Debug)]
 #[must_use = "a schedule does nothing until it is added with `add_schedule`"]
@@ -138,6 +143,22 @@ pub struct ScheduleAdded {
 impl Client {
     /// Adds a schedule, or changes the one of that name to this definition. Durable when this returns.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn report(day: String) -> usize { day.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Schedule, SchedulePut};
+    ///
+    /// let schedule = || Schedule::new("nightly report", "0 3 * * *", report("today".into())).zone("Europe/Berlin");
+    /// let added = queue.add_schedule(schedule()).await?;
+    /// assert_eq!(added.put, SchedulePut::Added);
+    /// assert!(added.next_at.is_some());
+    /// // At the next start of the program: the schedule is equal.
+    /// assert_eq!(queue.add_schedule(schedule()).await?.put, SchedulePut::Kept);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidSchedule`] for an invalid rule, [`Error::DuplicateSchedule`] under [`OnConflict::Refuse`],
     /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for an option or a call that
@@ -186,6 +207,20 @@ impl Client {
 
     /// Returns all schedules by name.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn report() -> usize { 7 }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::Schedule;
+    ///
+    /// queue.add_schedule(Schedule::new("report", "@daily", report())).await?;
+    /// for schedule in queue.schedules().await? {
+    ///     println!("{} runs next at {:?}", schedule.definition.name, schedule.next_at);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [Database errors](Client#database-errors).
     pub async fn schedules(&self) -> Result<Vec<ScheduleRecord>> {
@@ -220,6 +255,19 @@ impl Client {
 
     /// Changes the rule of a schedule, and its zone if one is given; everything else stays.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn report() -> usize { 7 }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::Schedule;
+    ///
+    /// queue.add_schedule(Schedule::new("report", "@daily", report())).await?;
+    /// queue.reschedule("report", "30 4 * * 1-5", Some("Europe/Berlin")).await?;
+    /// assert_eq!(queue.schedule("report").await?.definition.zone, "Europe/Berlin");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::UnknownSchedule`], [`Error::InvalidSchedule`], [`Error::InvalidArgument`] for an unknown zone, and
     /// [database errors](Client#database-errors).
@@ -234,6 +282,19 @@ impl Client {
 
     /// Deletes a schedule with its history; tasks that it enqueued are not affected. Returns whether it existed.
     ///
+    /// ```
+    /// # #[taskyard::task] async fn report() -> usize { 7 }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::Schedule;
+    ///
+    /// queue.add_schedule(Schedule::new("report", "@daily", report())).await?;
+    /// assert!(queue.remove_schedule("report").await?);
+    /// assert!(!queue.remove_schedule("report").await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [Database errors](Client#database-errors).
     pub async fn remove_schedule(&self, name: &str) -> Result<bool> {
@@ -241,6 +302,20 @@ impl Client {
     }
 
     /// Pauses a schedule; times that pass meanwhile are ignored. Returns whether it exists.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn report() -> usize { 7 }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::Schedule;
+    ///
+    /// queue.add_schedule(Schedule::new("report", "@every 5m", report())).await?;
+    /// queue.pause_schedule("report").await?;
+    /// assert!(queue.schedule("report").await?.paused);
+    /// queue.resume_schedule("report").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [Database errors](Client#database-errors).
@@ -258,6 +333,20 @@ impl Client {
 
     /// Runs a schedule's task now, regardless of its rule and of open runs, even if it is paused. Returns the id of the
     /// task.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn report() -> usize { 7 }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Schedule, TaskRef};
+    ///
+    /// queue.add_schedule(Schedule::new("report", "@daily", report())).await?;
+    /// let run: TaskRef<usize> = queue.get(queue.run_schedule("report").await?);
+    /// queue.drain().await?;
+    /// assert_eq!(run.wait().await?, 7);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::UnknownSchedule`], [`Error::Database`] if the schedule is changed by others all the time, and [other

@@ -51,17 +51,17 @@ type NextChange = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// use axum::extract::{Path, State};
 /// use axum::response::sse::{Event, KeepAlive, Sse};
 /// use futures_util::{Stream, StreamExt};
-/// # use taskyard_core::{TaskId, client::Client};
+/// use taskyard::{TaskId, Taskyard};
 ///
-/// // With `Taskyard` in the place of `Client`, and a route such as `/tasks/{id}/events`.
-/// async fn events(State(queue): State<Client>, Path(id): Path<TaskId>) -> Sse<impl Stream<Item = Result<Event, BoxError>>> {
+/// // With a route such as `/tasks/{id}/events`.
+/// async fn events(State(queue): State<Taskyard>, Path(id): Path<TaskId>) -> Sse<impl Stream<Item = Result<Event, BoxError>>> {
 ///     let events = queue.watch(id, None).map(|event| {
 ///         let event = event?;
 ///         Ok(Event::default().id(event.seq.to_string()).json_data(event)?)
 ///     });
 ///     Sse::new(events).keep_alive(KeepAlive::default())
 /// }
-/// # let _: axum::Router<Client> = axum::Router::new().route("/tasks/{id}/events", axum::routing::get(events));
+/// # let _: axum::Router<Taskyard> = axum::Router::new().route("/tasks/{id}/events", axum::routing::get(events));
 /// ```
 pub struct Watch {
     id: TaskId,
@@ -95,6 +95,22 @@ impl Drop for Watch {
 
 impl Client {
     /// Watches a task, from the beginning or after the event number `since`.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # let id = queue.add(send("ada@example.org".into())).await?.id();
+    /// let mut watch = queue.watch(id, None);
+    /// let first = watch.next().await?.expect("the task has not ended");
+    /// assert_eq!(first.status, "queued");
+    ///
+    /// let mut resumed = queue.watch(id, Some(first.seq)); // also in another process, later
+    /// queue.cancel(&[id]).await?;
+    /// assert_eq!(resumed.next().await?.map(|event| event.status), Some("cancelled"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn watch(&self, id: TaskId, since: Option<u64>) -> Watch {
         Watch::new(&self.watch_poller, id, since, None)
@@ -138,6 +154,24 @@ impl Watch {
     }
 
     /// Returns the next event; `None` after the final event. May be dropped and called again.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::EventKind;
+    ///
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// queue.drain().await?;
+    /// let mut watch = task.watch(None).await?;
+    /// let mut kinds = Vec::new();
+    /// while let Some(event) = watch.next().await? {
+    ///     kinds.push(event.kind);
+    /// }
+    /// assert_eq!(kinds, [EventKind::Snapshot, EventKind::Completed]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`crate::Error::NotFound`], also for a task that was removed meanwhile; [`crate::Error::ShutDown`] after the

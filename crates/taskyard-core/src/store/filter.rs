@@ -5,6 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::{TaskId, TaskState, Timestamp};
 
 /// Selects tasks; all conditions must hold.
+///
+/// ```
+/// use taskyard::{TaskFilter, TaskState};
+///
+/// let filter = TaskFilter {
+///     states: vec![TaskState::Done],
+///     queue: Some("mail".into()),
+///     tag: Some("welcome".into()),
+///     ..TaskFilter::default()
+/// };
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskFilter {

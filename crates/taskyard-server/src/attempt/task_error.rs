@@ -16,6 +16,33 @@ pub use task_failure::TaskFailure;
 use taskyard_core::Failure;
 
 /// The reason why an attempt did not return a result.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+/// use std::time::Duration;
+/// use taskyard::{Error, TaskError, TaskState, task};
+///
+/// #[task]
+/// async fn fetch(status: u16) -> Result<u16, TaskError> {
+///     match status {
+///         404 => Err(TaskError::fail("there is no such page")), // no retry
+///         429 => Err(TaskError::retry_after(Duration::from_secs(60), "too many requests")), // one retry less
+///         503 => Err(TaskError::snooze(Duration::from_secs(60))), // at no cost
+///         500.. => Err(TaskError::new("ServerError", format!("status {status}"))), // the retry policy decides
+///         _ => Ok(status),
+///     }
+/// }
+///
+/// let tasks = queue.add_tasks([404, 429, 503].map(fetch)).await?;
+/// queue.drain().await?;
+/// assert!(matches!(tasks[0].wait().await, Err(Error::TaskFailed { error_type, .. }) if error_type == "Fail"));
+/// let (failed, snoozed) = (tasks[1].record().await?, tasks[2].record().await?);
+/// assert_eq!([failed.state, snoozed.state], [TaskState::Waiting; 2]);
+/// assert_eq!([failed.failures, snoozed.failures], [1, 0]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct TaskError {
     pub(crate) directive: RetryDirective,
@@ -101,6 +128,16 @@ impl TaskError {
 
     /// Prevents a retry under the task's policy. An error that requests a retry itself ([`Self::retry_after`],
     /// [`Self::snooze`]) is unchanged.
+    ///
+    /// ```
+    /// use taskyard::TaskError;
+    ///
+    /// fn parse(text: &str) -> Result<u32, TaskError> {
+    ///     text.parse().map_err(|error| TaskError::from(error).without_retry()) // would fail again
+    /// }
+    /// assert_eq!(parse("7").ok(), Some(7));
+    /// assert_eq!(parse("x").unwrap_err().message(), "invalid digit found in string");
+    /// ```
     #[must_use]
     pub fn without_retry(self) -> Self {
         if self.directive == RetryDirective::Policy { self.with_directive(RetryDirective::Never) } else { self }
@@ -111,7 +148,7 @@ impl TaskError {
     /// the error, also under further context.
     ///
     /// ```
-    /// use taskyard_server::TaskError;
+    /// use taskyard::TaskError;
     ///
     /// fn name_of(user: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     ///     if user == 0 { Err(TaskError::fail("no such user").into_error())? }

@@ -26,6 +26,30 @@ pub struct TaskContext(pub(crate) Arc<Attempt>);
 
 impl TaskContext {
     /// Returns the attempt that the calling code belongs to, if it runs inside one (async body or blocking thread).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, task};
+    ///
+    /// // Not a task, but called by one.
+    /// fn note(text: &str) {
+    ///     if let Some(context) = TaskContext::current() {
+    ///         context.log(20, text); // 20 = info
+    ///     }
+    /// }
+    ///
+    /// #[task]
+    /// async fn import() {
+    ///     note("200 rows");
+    /// }
+    ///
+    /// let task = queue.add(import()).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.logs().await?[0].line.message, "200 rows");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn current() -> Option<Self> {
         current::current().map(Self)
@@ -87,6 +111,24 @@ impl TaskContext {
 
     /// Returns a key that is the same in every attempt of this task, for effects in other systems that must happen only
     /// once.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn pay(cents: u64, context: TaskContext) -> String {
+    ///     // The payment provider ignores a second request with the same key.
+    ///     format!("POST /payments amount={cents} key={}", context.idempotency_key())
+    /// }
+    ///
+    /// let task = queue.add(pay(500)).await?;
+    /// queue.drain().await?;
+    /// assert!(task.wait().await?.ends_with(&task.id().to_string()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         self.0.claimed.id.to_string()
@@ -101,6 +143,28 @@ impl TaskContext {
 
     /// Returns an error once the attempt is to end, so that a body can end early with `?`.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, TaskError, task};
+    ///
+    /// #[task] // a plain function, which cannot be dropped as a future can
+    /// fn sum(rows: Vec<u64>, context: TaskContext) -> Result<u64, TaskError> {
+    ///     let mut sum = 0;
+    ///     for row in rows {
+    ///         context.check_cancelled()?;
+    ///         sum += row;
+    ///     }
+    ///     Ok(sum)
+    /// }
+    ///
+    /// let task = queue.add(sum(vec![1, 2, 3])).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.wait().await?, 6);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// A cancellation if [`Self::is_cancelled`].
     pub fn check_cancelled(&self) -> std::result::Result<(), TaskFailure> {
@@ -113,6 +177,29 @@ impl TaskContext {
     }
 
     /// Returns the parents' states and results in the order in which the parents were given; empty without parents.
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn fetch(page: u32) -> u32 { page }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, TaskError, task};
+    ///
+    /// #[task]
+    /// async fn sum(context: TaskContext) -> Result<u32, TaskError> {
+    ///     let mut sum = 0;
+    ///     for parent in context.parent_results().await? {
+    ///         sum += serde_json::from_slice::<u32>(&parent.result.unwrap_or_default())?;
+    ///     }
+    ///     Ok(sum)
+    /// }
+    ///
+    /// let pages = queue.add_tasks([fetch(1), fetch(2)]).await?;
+    /// let sum = queue.add(sum().parents(&pages)).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(sum.wait().await?, 3);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store's errors, such as [`taskyard_core::Error::Connection`] if the database cannot be reached.
@@ -157,6 +244,26 @@ impl TaskContext {
     /// tasks and threads that the body has started, until the body ends. Additions that a spawned task makes after the body's end are
     /// not waited for, and neither are those of a body that ends its attempt in a transaction of its own (`complete_in`).
     ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Error, TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn send_all(context: TaskContext) -> Result<(), Error> {
+    ///     for name in ["ada", "grace"] {
+    ///         context.client().add_later(send(name.into()))?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// queue.add(send_all()).await?;
+    /// assert_eq!(queue.drain().await?, 3); // the task, and those that it has added
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Panics
     /// In a run without a database (`run_inline`); see [`Self::try_client`].
     #[must_use]
@@ -171,6 +278,24 @@ impl TaskContext {
     }
 
     /// Runs `f` as part of this task, so that [`Self::current`] and logs work on a thread that the task has started.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, task};
+    ///
+    /// #[task]
+    /// fn import(context: TaskContext) -> bool {
+    ///     let inside = || TaskContext::current().is_some();
+    ///     std::thread::scope(|threads| threads.spawn(|| context.scope(inside)).join()).unwrap_or(false)
+    /// }
+    ///
+    /// let task = queue.add(import()).await?;
+    /// queue.drain().await?;
+    /// assert!(task.wait().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn scope<T>(&self, f: impl FnOnce() -> T) -> T {
         let _entered = current::enter(&self.0);
         f()

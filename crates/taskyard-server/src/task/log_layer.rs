@@ -17,6 +17,17 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::TaskContext;
 
 /// The layer; see the module.
+///
+/// ```
+/// use taskyard::TaskLogLayer;
+/// use tracing_subscriber::filter::LevelFilter;
+/// use tracing_subscriber::prelude::*;
+///
+/// let subscriber = tracing_subscriber::registry()
+///     .with(tracing_subscriber::fmt::layer()) // all events, on stdout
+///     .with(TaskLogLayer::new().with_filter(LevelFilter::INFO)); // those of tasks, in the database
+/// # drop(subscriber);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TaskLogLayer(());
 

@@ -15,12 +15,18 @@ impl Taskyard {
     /// Wraps the bodies of all Rust tasks of servers started from now on, async and blocking, in a `tower::Layer`. The
     /// layer added last is outermost. [`crate::layer`] contains three layers; those of tower work as well.
     ///
-    /// ```no_run
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
     /// use taskyard::layer::{TimeoutWarningLayer, TraceLayer};
-    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
-    /// let server = queue.layer(TimeoutWarningLayer::at(0.5)).layer(TraceLayer::new()).serve().await?;
-    /// # Ok(())
-    /// # }
+    ///
+    /// let queue = queue.layer(TimeoutWarningLayer::at(0.5)).layer(TraceLayer::new());
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// queue.drain().await?; // or `serve`
+    /// assert_eq!(task.wait().await?, 15);
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn layer<L>(self, layer: L) -> Self
@@ -36,14 +42,19 @@ impl Taskyard {
     /// Registers a hook that is called with each task that this queue is about to add, in the caller's context: see
     /// [`Client::on_pre_create`](crate::Client::on_pre_create).
     ///
-    /// ```no_run
-    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Taskyard {
-    /// # fn tenant() -> Option<String> { None }
-    /// queue.on_pre_create(|task| match tenant() {
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # fn tenant() -> Option<u32> { None }
+    /// let queue = queue.on_pre_create(|task| match tenant() {
     ///     Some(tenant) => task.set_context("tenant", tenant).map_err(|error| error.to_string()),
     ///     None => Err("there is no tenant".to_owned()),
-    /// })
-    /// # }
+    /// });
+    /// let refused = queue.add(send("ada@example.org".into())).await.unwrap_err();
+    /// assert!(refused.to_string().contains("there is no tenant"));
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn on_pre_create<F, E>(mut self, hook: F) -> Self
@@ -57,6 +68,20 @@ impl Taskyard {
 
     /// Registers a hook that is called with the id of each task that this queue has added, once it is stored: see
     /// [`Client::on_post_create`](crate::Client::on_post_create).
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, added) = mpsc::channel();
+    /// let queue = queue.on_post_create(move |id| sender.send(id).unwrap_or_default());
+    /// let task = queue.add(send("ada@example.org".into())).await?;
+    /// assert_eq!(added.try_recv(), Ok(task.id()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn on_post_create<F>(mut self, hook: F) -> Self
     where
@@ -71,16 +96,22 @@ impl Taskyard {
     ///
     /// A hook that uses captured values clones them for each call:
     ///
-    /// ```no_run
-    /// # use taskyard::{TaskContext, TaskError, Taskyard};
+    /// ```
+    /// # use taskyard::TaskContext;
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
     /// # #[derive(Clone)] struct Pool;
     /// # impl Pool { async fn check(&self) -> std::io::Result<()> { Ok(()) } }
-    /// # fn example(queue: Taskyard, pool: Pool) -> Taskyard {
-    /// queue.on_pre_run(move |_context: TaskContext| {
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # let pool = Pool;
+    /// let queue = queue.on_pre_run(move |_context: TaskContext| {
     ///     let pool = pool.clone();
     ///     async move { pool.check().await }
-    /// })
-    /// # }
+    /// });
+    /// # queue.add(send("ada@example.org".into())).await?;
+    /// # assert_eq!(queue.drain().await?, 1);
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn on_pre_run<F, Calling, E>(self, hook: F) -> Self
@@ -94,6 +125,25 @@ impl Taskyard {
 
     /// Registers a hook that is called after each run of a Rust task's body, successful or not, in servers started from
     /// now on: see [`Registry::on_post_run`].
+    ///
+    /// ```
+    /// # #[taskyard::task] async fn send(to: String) -> usize { to.len() }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::TaskContext;
+    /// use taskyard::layer::BodyEnd;
+    ///
+    /// let queue = queue.on_post_run(async |context: TaskContext, end: BodyEnd| {
+    ///     if let BodyEnd::Failed(failure) = end {
+    ///         eprintln!("{} failed: {failure}", context.kind());
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// });
+    /// # queue.add(send("ada@example.org".into())).await?;
+    /// # assert_eq!(queue.drain().await?, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn on_post_run<F, Calling, E>(self, hook: F) -> Self
     where
@@ -107,15 +157,26 @@ impl Taskyard {
     /// Registers a hook that is called when a task has become a dead letter, in servers started from now on: see
     /// [`Registry::on_death`].
     ///
-    /// ```no_run
-    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
-    /// let queue = queue.on_death(async |dead| {
-    ///     eprintln!("{} {} died: {:?}", dead.kind, dead.id, dead.error);
-    ///     Ok::<(), std::io::Error>(())
+    /// ```
+    /// # #[taskyard::task(max_retries = 0)] async fn fetch() -> Result<u32, String> { Err("no connection".into()) }
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # // All samples are one program, in which other tasks take a state.
+    /// # let queue = queue.skip_missing_state();
+    /// use taskyard::TaskRecord;
+    /// use tokio::sync::mpsc;
+    ///
+    /// let (sender, mut dead) = mpsc::unbounded_channel();
+    /// let queue = queue.on_death(move |task: TaskRecord| {
+    ///     let sender = sender.clone();
+    ///     async move { sender.send(task.id) }
     /// });
     /// let server = queue.serve().await?;
-    /// # Ok(())
-    /// # }
+    /// let task = queue.add(fetch()).await?;
+    /// assert_eq!(dead.recv().await, Some(task.id()));
+    /// # server.shutdown().await;
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn on_death<F, Calling, E>(self, hook: F) -> Self

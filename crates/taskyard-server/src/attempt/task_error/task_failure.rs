@@ -11,6 +11,15 @@ use super::{CAUSES_MAX, RetryDirective, TaskError};
 /// A [`TaskError`] that implements `std::error::Error`, so that `?` accepts it in functions that return
 /// `anyhow::Error`, `Box<dyn Error>` or similar types; created by [`TaskError::into_error`]. A body that returns it,
 /// also under further context, ends as if it had returned the `TaskError`.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskyard::{TaskError, TaskFailure};
+///
+/// let failure: TaskFailure = TaskError::fail("no such user").into_error();
+/// assert_eq!((failure.error_type(), failure.to_string().as_str()), ("Fail", "no such user"));
+/// assert!(TaskError::snooze(Duration::from_secs(60)).into_error().is_snooze());
+/// ```
 #[derive(Clone)]
 pub struct TaskFailure(Carried);
 

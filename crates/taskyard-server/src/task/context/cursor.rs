@@ -26,6 +26,31 @@ pub struct Cursor<P> {
 impl TaskContext {
     /// Returns the cursor of this name; its position is the last one saved by this attempt or an earlier one.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, TaskError, task};
+    ///
+    /// #[task]
+    /// async fn import(context: TaskContext) -> Result<u64, TaskError> {
+    ///     let cursor = context.cursor::<u64>("line")?;
+    ///     let begin = cursor.position()?.unwrap_or(0);
+    ///     for line in begin..100 {
+    ///         // read and write the line
+    ///         if line % 10 == 9 {
+    ///             cursor.save(line + 1).await?;
+    ///         }
+    ///     }
+    ///     Ok(begin)
+    /// }
+    ///
+    /// let task = queue.add(import()).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.context().await?["cursors"]["line"], 100);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the name is empty or contains a dot.
     pub fn cursor<P: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Cursor<P>> {
@@ -41,15 +66,23 @@ impl TaskContext {
     /// Splits `whole` into ranges of `size` ids and returns those that are not done yet. Requesting the next range
     /// marks the one before as done and makes that durable.
     ///
-    /// ```no_run
-    /// # async fn import(context: taskyard_server::TaskContext) -> taskyard_core::Result<()> {
-    /// let mut ranges = context.ranges("rows", 0..100_000, 1_000)?;
-    /// while let Some(range) = ranges.next().await? {
-    ///     // read and write the rows of these ids
-    ///     # let _ = range;
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// # use taskyard::{Error, TaskContext, task};
+    /// #[task]
+    /// async fn import(context: TaskContext) -> Result<(), Error> {
+    ///     let mut ranges = context.ranges("rows", 0..10_000, 1_000)?;
+    ///     while let Some(range) = ranges.next().await? {
+    ///         println!("rows {range:?}");
+    ///     }
+    ///     Ok(())
     /// }
-    /// # Ok(())
-    /// # }
+    /// # let task = queue.add(import()).await?;
+    /// # queue.drain().await?;
+    /// # assert_eq!(task.context().await?["cursors"]["rows"], 10_000);
+    /// # Ok(()) }
     /// ```
     ///
     /// # Errors

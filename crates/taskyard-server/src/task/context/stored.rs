@@ -16,6 +16,25 @@ use crate::attempt::{Gauge, Live};
 impl TaskContext {
     /// Sets the value at a dotted path. The change is stored soon, at the latest with the task's end.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Error, TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn import(context: TaskContext) -> Result<Option<u32>, Error> {
+    ///     context.set("rows.read", 200)?;
+    ///     context.get("rows.read")
+    /// }
+    ///
+    /// let task = queue.add(import()).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.wait().await?, Some(200));
+    /// assert_eq!(task.context().await?["rows"]["read"], 200);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotRepresentable`] if the value cannot be written as JSON without loss, [`Error::OverLimit`] if the
     /// context would become too large or too deeply nested, [`Error::InvalidArgument`] for a path with an empty
@@ -69,6 +88,24 @@ impl TaskContext {
 
     /// Completes when every change made so far is durable.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Error, TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn import(context: TaskContext) -> Result<(), Error> {
+    ///     context.set("file", "rows-7.csv")?;
+    ///     context.save_context().await // the next attempt reads it, even if the server is killed now
+    /// }
+    ///
+    /// let task = queue.add(import()).await?;
+    /// queue.drain().await?;
+    /// assert_eq!(task.context().await?["file"], "rows-7.csv");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::LeaseLost`] if another attempt may already run; [`Error::NotStorable`] or a similar error if the
     /// database can never store the context. The change was then not stored.
@@ -105,6 +142,26 @@ impl TaskContext {
 
     /// Sets `progress.total`, `progress.completed` and `progress.percentage` (0 to 100) in the context. Cheap: any
     /// number of calls result in a few writes, and the last value is always stored.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn import(rows: u64, context: TaskContext) {
+    ///     for row in 1..=rows {
+    ///         context.progress(row, rows);
+    ///     }
+    /// }
+    ///
+    /// let task = queue.add(import(200)).await?;
+    /// queue.drain().await?;
+    /// let progress = task.progress().await?.expect("it was reported");
+    /// assert_eq!((progress.completed, progress.total), (Some(200.0), Some(200.0)));
+    /// # Ok(()) }
+    /// ```
     pub fn progress(&self, completed: u64, total: u64) {
         let percentage = if total == 0 { 100.0 } else { (completed as f64 * 100.0 / total as f64).min(100.0) };
         let limits = self.0.host.limits();
@@ -121,6 +178,30 @@ impl TaskContext {
 
     /// Returns the tracker that counts this attempt's steps from 0; every call returns the same one. Its counts are
     /// stored as `progress` in the context.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{Error, TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn import(rows: Vec<String>, context: TaskContext) -> Result<(), Error> {
+    ///     let progress = context.progress_tracker()?;
+    ///     progress.set_total(rows.len())?;
+    ///     for row in rows {
+    ///         progress.set_message(row);
+    ///         progress.advance(1)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let task = queue.add(import(vec!["one".into(), "two".into()])).await?;
+    /// queue.drain().await?;
+    /// let progress = task.progress().await?.expect("it was reported");
+    /// assert_eq!((progress.percentage, progress.message.as_deref()), (Some(100.0), Some("two")));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotRepresentable`] if the stored context is not a JSON object.
@@ -150,6 +231,24 @@ impl TaskContext {
     }
 
     /// Logs one line under the task's kind. Levels: 10 debug, 20 info, 30 warning, 40 error, 50 critical.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> taskyard::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let queue = taskyard::Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await?;
+    /// use taskyard::{TaskContext, task};
+    ///
+    /// #[task]
+    /// async fn import(context: TaskContext) {
+    ///     context.log(30, "row 7 has no date");
+    /// }
+    ///
+    /// let task = queue.add(import()).await?;
+    /// queue.drain().await?;
+    /// let line = &task.logs().await?[0].line;
+    /// assert_eq!((line.level, line.message.as_str()), (30, "row 7 has no date"));
+    /// # Ok(()) }
+    /// ```
     pub fn log(&self, level: i16, message: impl Into<String>) {
         let (logger, message) = (self.kind().to_owned(), message.into());
         self.log_line(LogLine { level, logger, message, fields: None, traceback: None });
