@@ -8,7 +8,7 @@ use taskyard_core::seal::Keys;
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result};
 
-use crate::project::error::ConfigError;
+use crate::project::error::{ConfigError, Untrusted};
 use crate::project::root::{Root, make_private};
 use crate::project::secret::ProjectKeys;
 use crate::project::settings::{Flags, Found, find};
@@ -44,7 +44,7 @@ impl ProjectContext {
     /// [`Error::File`] if the directory is not trusted or cannot be created.
     pub fn prepare(&self) -> Result<()> {
         if self.is_default_database {
-            let directory = self.root.own_directory()?;
+            let directory = self.root.own_directory().map_err(Untrusted::into_file)?;
             make_private(&directory).map_err(|error| Error::File {
                 path: directory.display().to_string(),
                 why: error.to_string(),

@@ -95,16 +95,11 @@ impl Untrusted {
         let quoted = if root.chars().all(plain) { root } else { format!("'{}'", root.replace('\'', "'\\''")) };
         format!("if you trust the files there, add --root {quoted} (or set TASKYARD_ROOT={quoted} in the environment)")
     }
-}
 
-/// Appends the hint to the reason, because [`Error`] has no hint per value.
-impl From<Untrusted> for Error {
-    fn from(untrusted: Untrusted) -> Self {
-        Self::File {
-            path: untrusted.path.display().to_string(),
-            why: format!("{}; {}", untrusted.why, untrusted.hint()),
-            lost: false,
-        }
+    /// Returns the error with the hint appended to the reason, because [`Error`] has no hint per value.
+    pub(crate) fn into_file(self) -> Error {
+        let (path, why) = (self.path.display().to_string(), format!("{}; {}", self.why, self.hint()));
+        Error::File { path, why, lost: false }
     }
 }
 

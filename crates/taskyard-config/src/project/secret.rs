@@ -16,7 +16,7 @@ use taskyard_core::seal::{Key, Keys};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result};
 
-use crate::project::error::file_error;
+use crate::project::error::{Untrusted, file_error};
 use crate::project::root::{Root, make_private};
 use crate::project::text;
 
@@ -53,8 +53,8 @@ impl ProjectKeys {
 
     /// Returns the path of the secret's file after checking that it is trusted.
     fn path(&self) -> Result<PathBuf> {
-        let path = self.root.own_directory()?.join("secret");
-        self.root.check(&path)?;
+        let path = self.root.own_directory().map_err(Untrusted::into_file)?.join("secret");
+        self.root.check(&path).map_err(Untrusted::into_file)?;
         Ok(path)
     }
 
