@@ -46,6 +46,13 @@ def test_names_of_private_modules_are_not_private() -> None:
     assert {path: names for path, names in private.items() if names and names != ["__version__"]} == {}
 
 
+def test_the_errors_are_public() -> None:
+    from taskyard import errors
+
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BaseException)]
+    assert {each.__name__ for each in classes if each.__module__ == errors.__name__} - set(errors.__all__) == set()
+
+
 def test_the_worker_package_has_an_alias(tmp_path: pathlib.Path) -> None:
     from taskyard import _worker, worker
 

@@ -63,7 +63,7 @@ enum Top {
     /// Schedules: list, show, add, reschedule, remove, pause, resume, run, next
     #[command(subcommand)]
     Schedule(commands::schedule::Schedule),
-    /// The database: migrate, status, query
+    /// The database: migrate, status, query, check
     #[command(subcommand)]
     Db(commands::db::Db),
     /// Serve a Python web application, with --workers also its tasks
@@ -258,6 +258,20 @@ mod tests {
     #[test]
     fn the_commands_add_no_task_to_an_application() {
         assert!(taskyard::__private::registry().kinds().is_empty());
+    }
+
+    #[test]
+    fn the_help_of_a_group_lists_its_commands() {
+        for group in command().get_subcommands().filter(|group| group.has_subcommands()) {
+            let about = group.get_about().unwrap().to_string();
+            let (_, listed) = about.split_once(": ").unwrap();
+            let visible = group.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
+            let mut commands: Vec<&str> = visible.map(clap::Command::get_name).collect();
+            let mut listed: Vec<&str> = listed.split(", ").collect();
+            commands.sort_unstable();
+            listed.sort_unstable();
+            assert_eq!(listed, commands, "{}", group.get_name());
+        }
     }
 
     #[test]

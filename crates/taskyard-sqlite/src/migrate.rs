@@ -19,13 +19,14 @@ use crate::thread::lock_backoff::LockBackoff;
 use crate::thread::writer::Writer;
 
 /// A step of the schema.
-struct Migration {
+pub(crate) struct Migration {
     version: i64,
     name: &'static str,
-    sql: &'static str,
+    pub sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 11] = [
+/// All steps, in order.
+pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "0001_initial", sql: include_str!("migrations/0001_initial.sql") },
     Migration { version: 2, name: "0002_schedules", sql: include_str!("migrations/0002_schedules.sql") },
     Migration { version: 3, name: "0003_queues", sql: include_str!("migrations/0003_queues.sql") },

@@ -17,20 +17,8 @@ mod tests {
 
     fn migrated() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        for sql in [
-            include_str!("migrations/0001_initial.sql"),
-            include_str!("migrations/0002_schedules.sql"),
-            include_str!("migrations/0003_queues.sql"),
-            include_str!("migrations/0004_deaths.sql"),
-            include_str!("migrations/0005_reasons.sql"),
-            include_str!("migrations/0006_rates.sql"),
-            include_str!("migrations/0007_refused.sql"),
-            include_str!("migrations/0008_expiry.sql"),
-            include_str!("migrations/0009_encodings.sql"),
-            include_str!("migrations/0010_ends.sql"),
-            include_str!("migrations/0011_kinds.sql"),
-        ] {
-            connection.execute_batch(sql).unwrap();
+        for migration in crate::migrate::MIGRATIONS {
+            connection.execute_batch(migration.sql).unwrap();
         }
         connection
     }

@@ -289,23 +289,16 @@ fn completions_and_help_are_complete() {
     for part in ["QUEUE_MAX_WORKERS", "QUEUE_NOTIFY_CHANNEL", "TASKYARD_LEASE", "EXIT CODES", "DATABASE_URL", "demo"] {
         assert!(help.contains(part), "{part}");
     }
-    for (group, commands) in [
-        (
-            "queue",
-            &[
-                "start", "status", "stats", "servers", "retry", "clear", "pause", "resume", "limit", "rate", "ageing",
-                "drain", "purge",
-            ][..],
-        ),
-        ("task", &["list", "show", "logs", "cancel", "stop", "retry", "priority", "wait", "add"]),
-        ("dead", &["list", "count", "show", "edit", "retry", "purge"]),
-        ("schedule", &["list", "show", "add", "reschedule", "remove", "pause", "resume", "run", "next"]),
-        ("db", &["migrate", "status", "query", "makemigrations"]),
-    ] {
-        for command in commands {
-            assert!(sandbox.ok(&[group, command, "--help"]).contains("Usage"), "{group} {command}");
+    for group in ["queue", "task", "dead", "schedule", "db"] {
+        let help = sandbox.ok(&[group, "--help"]);
+        let (_, commands) = help.split_once("Commands:\n").unwrap();
+        let verbs =
+            commands.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+        for verb in verbs.filter(|verb| *verb != "help") {
+            assert!(sandbox.ok(&[group, verb, "--help"]).contains("Usage"), "{group} {verb}");
         }
     }
+    assert!(sandbox.ok(&["db", "makemigrations", "--help"]).contains("Usage"));
     assert_eq!(sandbox.run(&["no-such-command"]).code, 2);
     assert!(sandbox.ok(&["--version"]).starts_with("taskyard "));
 }
