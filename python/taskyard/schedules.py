@@ -253,7 +253,7 @@ class Schedules:
             schedule = await tasks.schedules.get("report", upcoming=2)
             assert [time.hour for time in schedule.upcoming] == [3, 3]
         """
-        request = ClientRequest.show_schedule(text("name", name), upcoming, runs)
+        request = ClientRequest.show_schedule(text("name", name), count("upcoming", upcoming), count("runs", runs))
         return Answer(self._tasks._via.ask(request), _schedule, port=self._tasks._via)
 
     def reschedule(

@@ -80,8 +80,13 @@ APP = """
 
         late = sum(await asyncio.gather(*(late() for _ in range(count))))
         waits = [asyncio.ensure_future(never.wait()) for _ in range(count)]
-        while (opened := _core.open_questions() - before) < count:
+        clock = asyncio.get_running_loop().time
+        bound = clock() + 60
+        while _core.open_questions() - before < count and clock() < bound:
             await asyncio.sleep(0.01)
+        # All requests so far have been processed when the server replies to a later one.
+        await never.get_state()
+        opened = _core.open_questions() - before
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)

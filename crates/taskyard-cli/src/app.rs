@@ -63,7 +63,7 @@ enum Top {
     /// Schedules: list, show, add, reschedule, remove, pause, resume, run, next
     #[command(subcommand)]
     Schedule(commands::schedule::Schedule),
-    /// The database: migrate, status, query, check
+    /// The database: migrate, makemigrations, status, query, check
     #[command(subcommand)]
     Db(commands::db::Db),
     /// Serve a Python web application, with --workers also its tasks

@@ -2,8 +2,8 @@
 //!
 //! A pause is the first one times `factor` for each earlier attempt, at most `longest`, times a random share. Shares
 //! keep processes that failed together from returning together. Not here are the limits of a task's retries, which the
-//! task has ([`crate::RetryPolicy`]), and those of the workers in the Python package, which have no engine
-//! (`workers.py`).
+//! task has ([`crate::RetryPolicy`]), the pace of a watch, which follows the cost of its query, and the limits of the workers in
+//! the Python package, which have no engine (`workers.py`).
 
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ pub const AWAY: Pauses =
 /// time.
 pub const CONNECT: Pauses = Pauses { first: Duration::from_millis(100), ..AWAY };
 
-/// Reads of a client on behalf of callers that wait, and the opening of its database: one loop in each process.
+/// Reads of a client on behalf of callers that wait, and the opening of its database: the callers of one process, which
+/// are not many enough to disturb a database that returns.
 pub const READ: Pauses = Pauses { shares: ALL, ..AWAY };
 
 /// Groups of additions that are set aside: what holds them, a lock of another transaction, may end at any time.
@@ -58,7 +59,9 @@ impl Pauses {
         let factor = self.factor.powi(i32::try_from(earlier).unwrap_or(i32::MAX));
         let whole = (self.first.as_secs_f64() * factor).min(self.longest.as_secs_f64()).max(0.0);
         let (least, most) = self.shares;
-        Duration::from_secs_f64(whole * (least + draw * (most - least)))
+        // A draw that is no number counts as 0.
+        let share = least + draw.max(0.0).min(1.0) * (most - least);
+        Duration::try_from_secs_f64(whole * share).unwrap_or(self.longest)
     }
 
     /// Returns the pause after `earlier` others.

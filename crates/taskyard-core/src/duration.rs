@@ -74,6 +74,7 @@ fn read(text: &str, is_loose: bool) -> Result<Duration, String> {
         if whole.len() + fraction.len() == 0 || fraction.contains('.') {
             return wrong(rest, "a number is expected here");
         }
+        let fraction = fraction.trim_end_matches('0');
         let (word, next) = split(behind.trim_start(), |letter| letter.is_ascii_alphabetic());
         let is_alone = is_loose && word.is_empty() && next.is_empty() && units.len() == UNITS.len();
         let word = if is_alone { "s" } else { word };

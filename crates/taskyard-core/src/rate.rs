@@ -143,7 +143,8 @@ impl FromStr for Rate {
         let unclear = || wrong(format!("`{text}` is not a rate: write it as 100/m, 5/s or 20/10m"));
         let (count, per) = text.split_once('/').ok_or_else(unclear)?;
         let (count, per) = (count.trim().parse().map_err(|_| unclear())?, per.trim());
-        let per = if per.starts_with(|first: char| first.is_ascii_digit()) { per.into() } else { format!("1{per}") };
+        let is_unit = per.chars().all(|letter| letter.is_ascii_alphabetic());
+        let per = if is_unit { format!("1{per}") } else { per.to_owned() };
         if per.ends_with(|last: char| last.is_ascii_digit()) {
             return Err(unclear());
         }
@@ -159,15 +160,22 @@ mod tests {
 
     #[test]
     fn it_is_read_and_shown() {
-        for (text, count, per) in
-            [("100/m", 100, 60_000), ("5/s", 5, 1_000), ("20/10m", 20, 600_000), ("1/250ms", 1, 250)]
-        {
+        for (text, count, per) in [
+            ("100/m", 100, 60_000),
+            ("5/s", 5, 1_000),
+            ("20/10m", 20, 600_000),
+            ("1/250ms", 1, 250),
+            ("1/.5s", 1, 500),
+            ("9/1h30m", 9, 5_400_000),
+        ] {
             let rate: Rate = text.parse().unwrap();
             assert_eq!((rate.count, rate.per), (count, Duration::from_millis(per)));
             assert_eq!(rate.to_string(), text);
         }
         assert_eq!("7 / 1h".parse::<Rate>().unwrap().to_string(), "7/h");
-        for text in ["", "5", "/s", "5/", "5/x", "0/s", "-1/s", "5/0s", "5/10", "1.5/s", "5/500d", "1/0.1ms"] {
+        for text in [
+            "", "5", "/s", "5/", "5/x", "0/s", "-1/s", "5/0s", "5/10", "1.5/s", "5/500d", "1/0.1ms", "10/h30m", "5/-1s",
+        ] {
             let error = text.parse::<Rate>().unwrap_err().to_string();
             assert!(error.contains("rate"), "{text}: {error}");
         }

@@ -381,7 +381,7 @@ pub struct LogLine {
     /// The message.
     pub message: String,
     /// Structured fields, a JSON object.
-    #[serde(with = "serde_bytes")]
+    #[serde(default, with = "serde_bytes")]
     pub fields: Option<Vec<u8>>,
     /// Traceback text.
     pub traceback: Option<String>,

@@ -161,7 +161,7 @@ impl Options {
             }
             (Takes::Time, Some(Lit::Str(text))) => {
                 let Some(micros) = duration::micros(&text.value()) else {
-                    let why = "`timeout` takes a number with its unit: \"250ms\", \"30s\", \"5m\" or \"2h\"";
+                    let why = "`timeout` takes numbers with their units, the largest first, and at most a hundred years: \"250ms\", \"30s\", \"1h30m\"";
                     return Err(Error::new(text.span(), why));
                 };
                 quote!(::core::time::Duration::from_micros(#micros))

@@ -1,7 +1,8 @@
 //! The requests of a client as Python builds them: one constructor per request, whose signature is in `_core.pyi`.
 //!
-//! A request is the same for the engine in this process and for a server; `ask` of both takes it. A value that is not
-//! valid, such as an id, is reported by `ask`, where a port turns the error into the response to its HTTP request.
+//! A request is the same for the engine in this process and for a server; `ask` of both takes it. An id that is not
+//! valid is reported by `ask`, where a port turns the error into the response to its HTTP request; values of other types
+//! and filters are checked by the constructors.
 //! Additions are not here: they have a path of their own (`draft.rs`).
 
 use pyo3::prelude::*;

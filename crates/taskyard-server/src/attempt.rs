@@ -5,7 +5,7 @@
 //!
 //! The room owns everything that one attempt is: its unstored data (`live`, `gauge`), the way from the end of a body to an outcome
 //! (`resolve`, `task_error`, `additions`), what leaves it (`ended`, `outbox`) and what its process provides (`host`). A claimed task
-//! that never begins has no attempt: [`Outbox::ended`] makes its end. Not here: which function runs, where, and in which layers.
+//! that never begins needs no attempt: [`Outbox::ended`] makes its end. Not here: which function runs, where, and in which layers.
 //!
 //! Imports `config` and `primitives` only.
 

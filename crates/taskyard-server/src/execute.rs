@@ -8,7 +8,7 @@
 //! Invariants: an accepted task is ended exactly once; a task that has not started can be taken back at any time; no
 //! method waits for the database.
 //!
-//! Imports `registry` and below; an executor knows neither the loops nor the other executor.
+//! Imports `registry` and the rooms before it; an executor knows neither the loops nor the other executor.
 
 pub(crate) mod capacity;
 pub mod children;
@@ -50,7 +50,7 @@ impl Queued {
         self.def.expect("the fetcher looked it up")
     }
 
-    /// Creates the attempt, whose body begins or may have begun.
+    /// Creates the attempt of a task whose body begins, may have begun, or was refused by its child.
     pub fn begin(self, host: &Arc<Host>, slot: Option<Arc<dyn ConcurrencySlot>>) -> Arc<Attempt> {
         let function = self.def.map(|def| def as &dyn Function);
         Attempt::new(host.clone(), self.claimed, self.claim, function, slot)

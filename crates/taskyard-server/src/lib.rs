@@ -13,7 +13,7 @@
 //! - No loop ends because the database is unavailable.
 //!
 //! # Rooms
-//! Each imports only those above it, and says in its header what it owns.
+//! Each imports only those before it in this list, and says in its header what it owns.
 //!
 //! - `primitives`: queues between threads, clock, locks, panics.
 //! - `config`: the settings of a server and of its child processes.

@@ -4,7 +4,7 @@
 //! Each loop runs until the server stops and survives every outage of the database; one that panics ends the server. Not here: periodic
 //! work for all servers (`upkeep`), the running of bodies (`execute`), starting and stopping (`server`).
 //!
-//! Imports `execute` and below.
+//! Imports `execute` and the rooms before it.
 
 pub(crate) mod bisect;
 pub(crate) mod completer;

@@ -4,7 +4,7 @@
 //! All of them are public, re-exported at the root, and thin: the data is the attempt's. Not here: errors of bodies
 //! (`attempt/task_error.rs`), because an attempt stores them, and whatever surrounds a body (`layer`).
 //!
-//! Imports `attempt` and below.
+//! Imports `attempt` and the rooms before it.
 
 pub(crate) mod context;
 pub(crate) mod definition;

@@ -115,9 +115,33 @@ mod tests {
         ] {
             assert_eq!(redacted(address), shown, "{address}");
         }
-        for address in
-            ["", "mysql://u:s3cret@h/d", "u:s3cret@h/d", "postgresql//u:s3cret@h/d", "Server=h;Uid=u;Pwd=s3cret;"]
-        {
+        for address in [
+            "",
+            "  ",
+            "mysql://u:s3cret@h/d",
+            "mysql+pymysql://u:s3/cret@h/d",
+            "jdbc:postgresql://h/d?password=s3cret",
+            "u:s3cret@h/d",
+            ":s3cret@h/d",
+            "//u:s3cret@h/d",
+            "u@h/d",
+            "postgresql:/u:s3cret@h/d",
+            "postgresql//u:s3cret@h/d",
+            "postgresql//h/d",
+            "postgres:u:s3cret",
+            "\"postgresql://u:s3cret@h/d\"",
+            "DATABASE_URL=postgresql://u:s3cret@h/d",
+            "Server=h;Uid=u;Pwd=s3cret;",
+            "sqlite://postgresql://u:s3cret@h/d",
+            "sqlite://*:*:*:u:s3cret",
+            "sqlite:",
+            ":memory:",
+            "file::memory:?cache=shared",
+            "*:*:*:u:s3cret",
+            "h:5432:d:u:s3cret",
+            ":5432:*:u:s3:cret",
+            "a\nb",
+        ] {
             assert_eq!(redacted(address), "***", "{address}");
         }
     }

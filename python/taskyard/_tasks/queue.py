@@ -140,10 +140,9 @@ class TaskQueue:
             email = await queue.get_task(id)
             assert (email.to, email.result) == ("ada@example.org", "sent to ada@example.org")
         """
+        parameters = dict(locals())  # before any other variable
         await self._keep_limits()
-        given = {
-            option: value for option, value in locals().items() if option not in ("self", "task") and value is not None
-        }
+        given = {name: value for name, value in parameters.items() if name not in ("self", "task") and value is not None}
         if parents is not None:
             given["parents"] = _parents(parents)
         if not isinstance(task, Task):

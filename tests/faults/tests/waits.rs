@@ -66,7 +66,10 @@ async fn a_task_that_vanishes_ends_its_waits() {
     let database = shared().create_database();
     let queue = open(&database).await;
     let (gone, stays) = (queue.add(never()).await.unwrap(), queue.add(never()).await.unwrap());
-    let stays = tokio::spawn(async move { stays.wait().await });
+    let waiting = tokio::spawn({
+        let stays = stays.clone();
+        async move { stays.wait().await }
+    });
     let waits = tokio::spawn({
         let (added, known) = (gone.clone(), queue.get::<u64>(gone.id()));
         async move { (added.wait().await, known.wait().await) }
@@ -79,8 +82,10 @@ async fn a_task_that_vanishes_ends_its_waits() {
     assert_eq!(known, Err(Error::NotFound(gone.id())));
     let unknown = TaskId::generate();
     assert_eq!(queue.get::<u64>(unknown).wait().await, Err(Error::NotFound(unknown)));
-    // The query that found one of the two removed was for both.
-    assert!(!stays.is_finished());
+    // The query that found one of the two removed was for both; the other wait goes on until its task ends.
+    assert!(!waiting.is_finished());
+    stays.cancel().await.unwrap();
+    assert_eq!(tokio::time::timeout(BOUND, waiting).await.unwrap().unwrap(), Err(Error::TaskCancelled(stays.id())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::NewTask;
-use crate::{Limits, Result, RetryPolicy};
+use crate::{Error, Limits, Result, RetryPolicy};
 
 /// The options of a task that no statement of a store reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,8 +31,13 @@ impl ExtraOptions {
         serde_json::from_str(examples).expect("the options have these types")
     }
 
-    /// Refuses a value that is outside of its range.
-    pub(super) fn check(&self, _limits: &Limits) -> Result<()> {
+    /// Refuses a value that is outside of its range, and options that are too large together: they are read with every claim.
+    pub(super) fn check(&self, limits: &Limits) -> Result<()> {
+        let size = if *self == Self::default() { 0 } else { Value::Object(self.to_map()).to_string().len() };
+        if size > limits.context_bytes_max {
+            let (what, setting, max) = ("the extra options take", "context_bytes_max", limits.context_bytes_max);
+            return Err(Error::OverLimit { what, setting, size, max, list_bytes: 0 });
+        }
         Ok(())
     }
 

@@ -79,5 +79,7 @@ fn with_retries(policy: Option<&str>, max_retries: u32) -> Outcome<Option<String
         Fault::Answer(Error::NotRepresentable { what: "the retry policy".into(), why: error.to_string() })
     };
     let (retry, extra) = policy_from_text(policy).map_err(wrong)?;
-    Ok(policy_text(&RetryPolicy { max_retries, ..retry }, &extra))
+    let retry = RetryPolicy { max_retries, ..retry };
+    // An edit is stored also if it sets the default, which may change.
+    Ok(policy_text(&retry, &extra).or_else(|| serde_json::to_string(&retry).ok()))
 }

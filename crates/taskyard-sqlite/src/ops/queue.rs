@@ -15,13 +15,13 @@ use crate::thread::tx::{Apart, GROUP_BITS, QueueNo, Tx};
 
 /// Pauses or resumes a queue.
 pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &str, paused: bool) -> Outcome<()> {
-    tx.run(sql!("queue/pause"), params![queue, paused])?;
+    tx.run(sql!("queue/set_paused"), params![queue, paused])?;
     changed(tx)
 }
 
 /// Limits the number of tasks of a queue that run at once.
 pub(crate) fn set_limit(tx: &mut Tx<'_>, queue: &str, running_max: Option<u32>) -> Outcome<()> {
-    tx.run(sql!("queue/limit"), params![queue, running_max])?;
+    tx.run(sql!("queue/set_limit"), params![queue, running_max])?;
     changed(tx)
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn set_rate(tx: &mut Tx<'_>, queue: &str, rate: Option<Rate>) -> Outc
     if rate.is_some() && tx.config(number).and_then(|config| config.rate) == rate {
         return Ok(());
     }
-    tx.run(sql!("queue/rate"), params![queue, count, per])?;
+    tx.run(sql!("queue/set_rate"), params![queue, count, per])?;
     changed(tx)
 }
 
