@@ -17,6 +17,7 @@ OTHER_VARIABLES = {
     "TASKYARD_LOSE",
     "TASKYARD_WRITE_SCHEMA",
     "TASKYARD_WRITE_NAMES",
+    "TASKYARD_WRITE_STDERR",
 }
 #: Commands with subcommands.
 GROUPS = {"queue", "task", "dead", "schedule", "db"}
