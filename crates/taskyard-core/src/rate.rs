@@ -160,19 +160,16 @@ mod tests {
 
     #[test]
     fn it_is_read_and_shown() {
-        for (text, count, per) in [
-            ("100/m", 100, 60_000),
-            ("5/s", 5, 1_000),
-            ("20/10m", 20, 600_000),
-            ("1/250ms", 1, 250),
-            ("1/.5s", 1, 500),
-            ("9/1h30m", 9, 5_400_000),
-        ] {
+        for (text, count, per) in
+            [("100/m", 100, 60_000), ("5/s", 5, 1_000), ("20/10m", 20, 600_000), ("1/250ms", 1, 250)]
+        {
             let rate: Rate = text.parse().unwrap();
             assert_eq!((rate.count, rate.per), (count, Duration::from_millis(per)));
             assert_eq!(rate.to_string(), text);
         }
-        assert_eq!("7 / 1h".parse::<Rate>().unwrap().to_string(), "7/h");
+        for (text, shown) in [("7 / 1h", "7/h"), ("1/.5s", "1/500ms"), ("9/1h30m", "9/90m")] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), shown);
+        }
         for text in [
             "", "5", "/s", "5/", "5/x", "0/s", "-1/s", "5/0s", "5/10", "1.5/s", "5/500d", "1/0.1ms", "10/h30m", "5/-1s",
         ] {
