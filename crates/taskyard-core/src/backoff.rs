@@ -59,8 +59,8 @@ impl Pauses {
         let factor = self.factor.powi(i32::try_from(earlier).unwrap_or(i32::MAX));
         let whole = (self.first.as_secs_f64() * factor).min(self.longest.as_secs_f64()).max(0.0);
         let (least, most) = self.shares;
-        // A draw that is no number counts as 0.
-        let share = least + draw.max(0.0).min(1.0) * (most - least);
+        let draw = if draw.is_nan() { 0.0 } else { draw.clamp(0.0, 1.0) };
+        let share = least + draw * (most - least);
         Duration::try_from_secs_f64(whole * share).unwrap_or(self.longest)
     }
 
