@@ -95,6 +95,8 @@ async fn open_postgres(_: &str, _: &Settings) -> Result<Arc<dyn Store>> {
 
 #[cfg(test)]
 mod tests {
+    use taskyard_config::check_address;
+
     use super::*;
 
     #[test]
@@ -142,6 +144,11 @@ mod tests {
             ":5432:*:u:s3:cret",
             "a\nb",
         ] {
+            let error = check_address(address).unwrap_err();
+            assert!(
+                matches!(&error, Error::InvalidUrl(_)) && !error.to_string().contains("cret"),
+                "{address}: {error}"
+            );
             assert_eq!(redacted(address), "***", "{address}");
         }
     }

@@ -55,7 +55,7 @@ async fn a_kill_before_a_child_is_stored(backend: Backend) {
     let held_up = HeldUp::begin(&harness.database).await;
     harness.until("the body has ended", || count(|event| matches!(event, Event::Ended { .. })) == 1).await;
     if let HeldUp::Postgres { .. } = held_up {
-        // Its end would have been stored before that of a later task. On SQLite nothing can be stored.
+        // An end that does not wait is stored before the end of a later task. The locked SQLite file accepts no writes.
         let later = harness.queue.add(work(0)).await.unwrap();
         tokio::time::timeout(Duration::from_secs(60), later.wait()).await.unwrap().unwrap();
     }
